@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+.PHONY: help install up test test-full lint bench lock clean
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## Build .venv from the lock
+
+# uv where it is on the PATH, else the system's venv and pip; both check the lock's hashes.
+$(INSTALLED): requirements.lock pyproject.toml
+	@python3 -c 'import sys; sys.exit("activity needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --clear $(VENV) && \
+		VIRTUAL_ENV=$(VENV) uv pip install --quiet --require-hashes -r requirements.lock && \
+		VIRTUAL_ENV=$(VENV) uv pip install --quiet --no-deps --no-build-isolation -e . ; \
+	else \
+		python3 -m venv --clear $(VENV) && \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $(INSTALLED)
+
+up: $(INSTALLED) ## Run the whole system with demo data; ARGS="..." goes to `activity up`
+	@$(VENV)/bin/activity up $(ARGS)
+
+test: lint ## Lint, types, schema check and the test suite; ARGS="..." goes to pytest
+	$(PYTHON) -m pytest $(ARGS)
+
+test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands of random databases
+	$(PYTHON) -m pytest tests/signals --hypothesis-profile=full $(ARGS)
+
+lint: $(INSTALLED) ## Style, types and SQL
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/sql
+
+bench: $(INSTALLED) ## Refresh beside the spec's SQL run per tenant; ARGS="--scale s" takes the smallest scale
+	$(PYTHON) -m benchmarks.refresh $(ARGS)
+
+lock: $(INSTALLED) ## Pin what pyproject.toml asks for: names, versions and hashes, no addresses
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --group dev pyproject.toml -o requirements.lock
+
+clean: ## Remove what the targets above made, the demo data included
+	rm -rf $(VENV) .activity .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

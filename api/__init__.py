@@ -1,0 +1,1 @@
+"""The read layer: a WSGI application that serves snapshots and live summaries."""

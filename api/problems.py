@@ -1,0 +1,106 @@
+"""Problem documents (RFC 9457): the one shape of every error, and the one place that maps errors to it (R9)."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from falcon import HTTPError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from snapshots.errors import ActivityError, DatabaseUnavailableError, SchemaMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+#: Seconds after which a client may try again, by error code.
+RETRY_AFTER_S: Final = {"database_unavailable": 2, "query_timeout": 5, "schema_mismatch": 5, "snapshot_not_ready": 5}
+
+_QUERY_CANCELED: Final = "57014"
+#: A schema, table or column that is not there: the database is at another revision than this version needs.
+_NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
+
+
+class Problem(ActivityError):
+    """An error as the client reads it: status, stable code, one sentence, and members of its own."""
+
+    def __init__(
+        self, status: int, error: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: object
+    ) -> None:
+        """Take the HTTP status, the snake_case code and a sentence that says what to do; `members` extend the document."""
+        super().__init__(detail)
+        self.status = HTTPStatus(status)
+        self.error = error
+        self.detail = detail
+        self.members = members
+        self.headers = dict(headers or {})
+        if error in RETRY_AFTER_S:
+            self.headers["Retry-After"] = str(RETRY_AFTER_S[error])
+
+    def document(self, instance: str) -> bytes:
+        """Return the document; `instance` is the path of the request that failed."""
+        members = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+            "instance": instance,
+            "error": self.error,
+        }
+        return json.dumps(members | self.members, ensure_ascii=False).encode()
+
+
+def of(ex: Exception) -> Problem:
+    """Return the problem that `ex` is; what nobody foresaw is a 500 without details."""
+    if isinstance(ex, Problem):
+        return ex
+    if isinstance(ex, HTTPError):
+        return _of_falcon(ex)
+    if isinstance(ex, SQLAlchemyError):
+        return _of_database(ex)
+    if isinstance(ex, DatabaseUnavailableError):
+        return _unavailable()
+    if isinstance(ex, SchemaMismatchError):
+        return Problem(503, "schema_mismatch", str(ex))
+    return _internal()
+
+
+def invalid_parameter(name: str, expected: str) -> Problem:
+    """Return the 400 for a value of the parameter `name`; the value itself is not repeated."""
+    return Problem(400, "invalid_parameter", f"{name}: expected {expected}", parameter=name, expected=expected)
+
+
+def _of_falcon(ex: HTTPError) -> Problem:
+    status = HTTPStatus(ex.status_code)
+    headers = dict(ex.headers or {})
+    if status is HTTPStatus.NOT_FOUND:
+        return Problem(404, "not_found", "There is nothing at this path; GET / names the endpoints.", headers=headers)
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = headers.get("Allow", "GET")
+        return Problem(405, "method_not_allowed", f"This path answers {allowed}.", headers=headers)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _internal()
+    return Problem(status, "bad_request", ex.description or status.description, headers=headers)
+
+
+def _of_database(ex: SQLAlchemyError) -> Problem:
+    code = getattr(ex.orig, "pgcode", None) if isinstance(ex, DBAPIError) else None
+    if code == _QUERY_CANCELED:
+        return Problem(503, "query_timeout", "The query took longer than this service allows; narrow its filters.")
+    if code in _NOT_THERE:
+        return Problem(503, "schema_mismatch", "The database is not at the revision that this version needs.")
+    if isinstance(ex, OperationalError | InterfaceError | PoolTimeoutError):
+        return _unavailable()
+    return _internal()
+
+
+def _unavailable() -> Problem:
+    return Problem(503, "database_unavailable", "The database does not answer; try again shortly.")
+
+
+def _internal() -> Problem:
+    return Problem(500, "internal_error", "The request failed here; the log names the cause under its X-Request-Id.")

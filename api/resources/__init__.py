@@ -1,0 +1,1 @@
+"""The resources: each parses, reads and wraps, and decides nothing else."""

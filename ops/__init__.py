@@ -1,0 +1,1 @@
+"""The `activity` command, and the composition root of every process."""

@@ -1,0 +1,28 @@
+"""Types of command-line arguments."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+
+class Instant(click.ParamType[datetime]):
+    """An RFC 3339 timestamp; one without a zone is refused, since nobody could say which instant it names."""
+
+    name = "timestamp"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the aware datetime that `value` names."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            instant = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no timestamp; expected one like 2026-01-17T12:00:00Z", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} has no zone; expected one like 2026-01-17T12:00:00Z", param, ctx)
+        return instant
+
+
+INSTANT = Instant()

@@ -1,0 +1,79 @@
+"""The `activity` command: one line on stderr and an exit code for every error a person can act on."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+
+from ops.commands.compute import compute
+from ops.commands.demo_feed import demo_feed
+from ops.commands.keys import keys
+from ops.commands.load import load
+from ops.commands.migrate import migrate
+from ops.commands.processes import api, beat, worker
+from ops.commands.recompute import recompute
+from ops.commands.status import status
+from ops.commands.up import up
+from snapshots.errors import ActivityError, SettingsError, UnknownSignalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_FAILURE: Final = 1
+EXIT_USAGE: Final = 2
+
+#: SQLSTATE classes and codes that have an answer better than the driver's words.
+_HINTS: Final = {
+    "42P01": "the schema is not installed; run `activity migrate`",
+    "3F000": "the schema is not installed; run `activity migrate`",
+    "42501": "the role lacks a privilege; run `activity migrate` with the owner's URL",
+    "28P01": "the database refuses the password",
+    "3D000": "the database does not exist",
+    "57014": "the statement took longer than its timeout",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="activity-signals")
+def activity() -> None:
+    """Precomputed pattern, cost and attention signals for fleets of AI agents."""
+
+
+for _command in (up, migrate, load, compute, recompute, status, keys, worker, beat, api, demo_feed):
+    activity.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 failed or stale, 2 called wrongly."""
+    try:
+        activity.main(args=None if arguments is None else list(arguments), prog_name="activity")
+    except (SettingsError, UnknownSignalError) as ex:
+        _fail(str(ex), EXIT_USAGE)
+    except ActivityError as ex:
+        _fail(str(ex), EXIT_FAILURE)
+    except DBAPIError as ex:
+        _fail(_explain(ex), EXIT_FAILURE)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"activity: {message}", err=True)
+    sys.exit(code)
+
+
+def _explain(ex: DBAPIError) -> str:
+    """Return one line for a database error, without the statement and its parameters."""
+    code = getattr(ex.orig, "pgcode", None)
+    first_line = (str(ex.orig).strip().splitlines() or ["no message"])[0]
+    if isinstance(ex, OperationalError) and code is None:
+        return f"database: {first_line}; is ACTIVITY_DATABASE_URL right, and the server up?"
+    hint = _HINTS.get(code or "")
+    if isinstance(ex, ProgrammingError) and hint is None:
+        hint = "run `activity migrate`"
+    return f"database: {first_line}" + (f" ({hint})" if hint else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `activity`, one module each."""

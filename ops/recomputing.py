@@ -1,0 +1,142 @@
+"""Manual recomputes: a ledger row first, a message second; and what a refresh would change, without publishing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+from rich.console import Console
+from sqlalchemy import func, select
+
+from snapshots.errors import ActivityError, BrokerUnavailableError, SettingsError
+from snapshots.tables import refresh, snapshot
+from worker import ledger
+from worker.app import create_app
+from worker.registry import SIGNALS
+from worker.schedule import RECOMPUTE
+from worker.stage import stage_content, stage_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from snapshots.settings import Settings
+
+POLL_S: Final = 0.2
+
+
+def request(
+    engine: Engine, settings: Settings, signals: Sequence[str], tenants: Sequence[str], *, requested_by: str
+) -> dict[str, int]:
+    """Write one ledger row per signal and send the workers its id; return the ids by signal.
+
+    Raises BrokerUnavailableError when the message cannot be sent; the rows then say failed.
+    """
+    app = create_app(settings)
+    asked: dict[str, int] = {}
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        for signal in signals:
+            asked[signal] = ledger.request(books, signal, mode="manual", requested_by=requested_by, tenants=tenants)
+        for refresh_id in asked.values():
+            try:
+                app.send_task(RECOMPUTE, args=[refresh_id])
+            except (BrokerError, RedisError, OSError) as ex:
+                problem = BrokerUnavailableError("broker: no answer; is ACTIVITY_BROKER_URL right, and the server up?")
+                for unsent in asked.values():
+                    ledger.mark_failed(books, unsent, problem, will_retry=False)
+                raise problem from ex
+    return asked
+
+
+def wait(engine: Engine, requested: Mapping[str, int], *, timeout_s: int) -> None:
+    """Poll the ledger until every requested refresh is over, and print each one's end.
+
+    Raises ActivityError when one failed or is not over in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    open_ids = {refresh_id: signal for signal, refresh_id in requested.items()}
+    failures = []
+    with (
+        engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books,
+        Console(stderr=True).status("waiting for the workers"),
+    ):
+        while open_ids and time.monotonic() < deadline:
+            for row in _finished(books, list(open_ids)):
+                click.echo(f"{open_ids.pop(row.refresh_id)}: {_describe(row)}")
+                failures += [row.signal] if row.state == "failed" else []
+            if open_ids:
+                time.sleep(POLL_S)
+    if open_ids:
+        raise ActivityError(f"{', '.join(open_ids.values())}: not done after {timeout_s} s; are workers up?")
+    if failures:
+        raise ActivityError(f"{', '.join(failures)}: the refresh failed")
+
+
+def _finished(books: Connection, ids: Sequence[int]) -> Sequence[object]:
+    over = refresh.c.refresh_id.in_(ids), refresh.c.finished_at.is_not(None)
+    return books.execute(select(refresh).where(*over).order_by(refresh.c.refresh_id)).all()
+
+
+def _describe(row: object) -> str:
+    state = getattr(row, "state", "")
+    if state == "failed":
+        return f"failed: {getattr(row, 'error_class', '')}: {getattr(row, 'error', '')}"
+    return f"{state}, {getattr(row, 'tenants_changed', 0)} of {getattr(row, 'tenants_seen', 0)} tenants changed"
+
+
+def print_differences(
+    engine: Engine, signals: Sequence[str], tenants: Sequence[str], settings: Settings, as_of: datetime | None
+) -> None:
+    """Print, per tenant, how a refresh would change the published content; publishes nothing.
+
+    Raises SettingsError when `as_of` is in the future.
+    """
+    for signal in signals:
+        with engine.connect() as conn:
+            now = conn.execute(select(func.clock_timestamp())).scalar_one()
+            if as_of is not None and as_of > now:
+                raise SettingsError(f"--as-of: {as_of.isoformat()} is in the future; expected an instant up to now")
+            stage_signal(conn, SIGNALS[signal], settings, as_of or now, list(tenants) or None)
+            differing = 0
+            for lines in _differences(conn, signal, tenants):
+                differing += 1
+                click.echo("\n".join(lines))
+            click.echo(f"{signal}: {differing} tenants would change")
+
+
+def _differences(conn: Connection, signal: str, tenants: Sequence[str]) -> Iterator[list[str]]:
+    staged = select(stage_content).where(stage_content.c.tenant_id != "").subquery()
+    published = select(snapshot).where(snapshot.c.signal == signal)
+    if tenants:
+        published = published.where(snapshot.c.tenant_id.in_(tenants))
+    current = published.subquery()
+    tenant = func.coalesce(current.c.tenant_id, staged.c.tenant_id)
+    empty = select(stage_content.c.content).where(stage_content.c.tenant_id == "").scalar_subquery()
+    rows = conn.execute(
+        select(
+            tenant.label("tenant_id"),
+            current.c.content.label("published"),
+            func.coalesce(staged.c.content, empty).label("computed"),
+        )
+        .select_from(staged.join(current, current.c.tenant_id == staged.c.tenant_id, full=True))
+        .where(current.c.basis.is_distinct_from(func.coalesce(staged.c.basis, "")))
+        .order_by(tenant)
+    )
+    for row in rows:
+        before, after = _pretty(row.published), _pretty(row.computed)
+        lines = list(
+            difflib.unified_diff(before, after, f"{row.tenant_id} published", f"{row.tenant_id} computed", lineterm="")
+        )
+        if lines:
+            yield lines
+
+
+def _pretty(content: str | None) -> list[str]:
+    return json.dumps(json.loads(content), indent=2, ensure_ascii=False).splitlines() if content else []

@@ -1,0 +1,1 @@
+"""The boundary between the parts: settings, database engines, table metadata, response contracts and errors."""

@@ -1,0 +1,93 @@
+"""The body of a snapshot response: stored texts joined as bytes, never parsed (R27).
+
+`window`, then what the signal says, then `snapshot`: the content is stored without the other two, since they move at
+each refresh and it does not. The worker's preview and the API share this module, so both print the same body.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from snapshots.errors import ActivityError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Items of the attention queue in `content`, and in a response that names no limit (R23).
+DEFAULT_LIMIT: Final = 20
+#: A snapshot is stale after two periods without a refresh, and this on top for the refresh itself (R27).
+STALE_GRACE: Final = timedelta(seconds=30)
+#: What every content with sliceable items begins with.
+_QUEUE: Final = '{"queue":['
+
+
+class MalformedContentError(ActivityError):
+    """A stored content is not what its items make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """When and by what a snapshot was made: its `snapshot` member. `period_s` is in seconds."""
+
+    as_of: datetime
+    computed_at: datetime
+    version: int
+    rule_version: str
+    verified_at: datetime
+    period_s: int
+
+    @property
+    def next_refresh_at(self) -> datetime:
+        """When the next refresh is due."""
+        return self.verified_at + timedelta(seconds=self.period_s)
+
+    @property
+    def stale_after(self) -> datetime:
+        """The last instant at which the snapshot is fresh."""
+        return self.verified_at + timedelta(seconds=2 * self.period_s) + STALE_GRACE
+
+    def as_json(self) -> bytes:
+        """Return the `snapshot` member's value."""
+        member = {
+            "as_of": instant(self.as_of),
+            "computed_at": instant(self.computed_at),
+            "version": self.version,
+            "rule_version": self.rule_version,
+            "stale_after": instant(self.stale_after),
+            "next_refresh_at": instant(self.next_refresh_at),
+            "verified_at": instant(self.verified_at),
+        }
+        return json.dumps(member, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def instant(moment: datetime) -> str:
+    """Return `moment` as RFC 3339 in UTC with six fraction digits (R4a); a naive one holds UTC (R4)."""
+    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def join(window: str | None, content: str, snapshot: bytes) -> bytes:
+    """Return the body: `window` first where there is one, the members of `content`, `snapshot` last.
+
+    `window` and `snapshot` are JSON values, `content` is a JSON object without these two members.
+    """
+    members = content[1:-1].encode()
+    head = b"" if window is None else b'"window":' + window.encode()
+    return b"{" + b",".join(part for part in (head, members, b'"snapshot":' + snapshot) if part) + b"}"
+
+
+def slice_items(content: str, items: Sequence[str] | None, limit: int, default: int = DEFAULT_LIMIT) -> str:
+    """Return `content` with its first `limit` items instead of its first `default` ones.
+
+    `items` are all that are stored, each as JSON; None and none alike leave `content` as it is.
+    Raises MalformedContentError when `content` does not begin with its items.
+    """
+    if not items or limit == default:
+        return content
+    stored = f"{_QUEUE}{','.join(items[:default])}]"
+    if not content.startswith(stored):
+        raise MalformedContentError("snapshot.content does not begin with its items; expected the queue first")
+    return f"{_QUEUE}{','.join(items[:limit])}]{content[len(stored) :]}"

@@ -1,0 +1,47 @@
+"""Database engines: one per role, opened by the process that uses it, always in UTC."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import create_engine as sqlalchemy_engine
+from sqlalchemy.engine import URL, Engine, make_url
+
+from snapshots.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from snapshots.settings import Settings
+
+Role = Literal["owner", "worker", "auth", "reader"]
+
+_log = logging.getLogger(__name__)
+
+
+def normalise(url: str) -> URL:
+    """Return `url` for the driver we ship, whatever driver (or none) it names."""
+    return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg2")
+
+
+def url_of(settings: Settings, role: Role) -> URL:
+    """Return the URL of `role`; the owner's stands in for a missing one, which is logged.
+
+    Raises SettingsError when there is neither.
+    """
+    name = "database_url" if role == "owner" else f"{role}_database_url"
+    own: SecretStr | None = getattr(settings, name)
+    if own is not None:
+        return normalise(own.get_secret_value())
+    if settings.database_url is None:
+        raise SettingsError(f"ACTIVITY_{name.upper()}: not set; expected a URL like postgresql://user@host/database")
+    _log.warning("ACTIVITY_%s is not set: the owner's URL stands in, with more rights than needed", name.upper())
+    return normalise(settings.database_url.get_secret_value())
+
+
+def connect(url: URL | str, *, name: str = "activity", **options: Any) -> Engine:
+    """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity."""
+    normal = normalise(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
+    arguments = {"application_name": name, "options": "-c TimeZone=UTC", "connect_timeout": 10}
+    return sqlalchemy_engine(normal, connect_args=arguments, **{"pool_pre_ping": True, **options})

@@ -1,0 +1,31 @@
+"""Errors that cross a part's border; factored out so that no part imports another to name one."""
+
+from __future__ import annotations
+
+
+class ActivityError(Exception):
+    """Something failed that a person can act on; the message says how."""
+
+
+class SettingsError(ActivityError):
+    """A setting is missing or malformed; the message names the variable and what was expected."""
+
+
+class DatabaseUnavailableError(ActivityError):
+    """The database does not answer, or refuses the credentials."""
+
+
+class BrokerUnavailableError(ActivityError):
+    """The message broker does not answer, or refuses the credentials."""
+
+
+class SchemaMismatchError(ActivityError):
+    """The database is not at the revision that this version needs."""
+
+
+class UnknownSignalError(ActivityError):
+    """A signal was named that does not exist."""
+
+
+class QueryDeclarationError(ActivityError):
+    """A `.sql` file does not declare what it uses, or uses what it does not declare."""

@@ -1,0 +1,122 @@
+"""Settings: `ACTIVITY_*` variables, read once at the start of a process and validated by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from snapshots.errors import SettingsError
+
+PREFIX = "ACTIVITY_"
+
+Flag = Annotated[bool, Field()]
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """Every setting of every part, with its default and its unit.
+
+    Raises through `load`: SettingsError naming the variable and what was expected.
+    Source: architecture.md "The activity command"; thresholds R13, ages R26 and R27.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL URL of the owner: migrations, and every part without a URL of its own"
+    )
+    worker_database_url: SecretStr | None = Field(None, description="PostgreSQL URL of the worker role")
+    auth_database_url: SecretStr | None = Field(None, description="PostgreSQL URL of the role that looks up API keys")
+    reader_database_url: SecretStr | None = Field(None, description="PostgreSQL URL of the role that serves reads")
+    broker_url: SecretStr | None = Field(None, description="Redis or Valkey URL of the message broker")
+
+    pattern_window_hours: int = Field(24, ge=1, le=168, description="Length of the pattern window, hours")
+    slow_step_ms: float = Field(5000, gt=0, allow_inf_nan=False, description="A step is slow above this, milliseconds")
+    retry_min_total: int = Field(3, ge=1, description="Retries in one run from which it is a retry loop")
+    oscillation_min_pairs: int = Field(3, ge=1, description="Immediate repetitions from which a run oscillates")
+    loop_min_uses: int = Field(3, ge=1, description="Uses of a skill in one trace from which it is a loop")
+    loop_window_steps: int = Field(5, ge=1, description="Largest loop depth that is counted, uses of a skill")
+    cascade_min_steps: int = Field(2, ge=1, description="Slow steps in one run from which they cascade")
+    cost_z_threshold: float = Field(
+        2, gt=0, allow_inf_nan=False, description="Standard deviations over the baseline from which a cost is an anomaly"
+    )
+    abandoned_after_hours: int = Field(24, ge=1, description="A LIVE run without a heartbeat for this long is abandoned")
+    hide_abandoned: Flag = Field(default=False, description="Leave abandoned runs out of the attention queue")
+    exclude_synthetic: Flag = Field(default=False, description="Leave synthetic runs out of every signal")
+
+    patterns_period_s: Seconds = Field(60, description="Seconds between refreshes of the patterns")
+    cost_period_s: Seconds = Field(300, description="Seconds between refreshes of the cost analysis")
+    attention_period_s: Seconds = Field(30, description="Seconds between refreshes of the attention queue")
+    attention_rescore_s: Seconds = Field(300, description="Age at which an unchanged attention queue is rescored, seconds")
+    reconcile_period_s: Seconds = Field(3600, description="Seconds between full recomputes")
+    prune_period_s: Seconds = Field(3600, description="Seconds between removals of what retention no longer keeps")
+    history_days: int = Field(7, ge=1, le=365, description="Days for which replaced snapshots are kept")
+    ledger_days: int = Field(14, ge=1, le=365, description="Days for which the ledger of refreshes is kept")
+    refresh_timeout_s: int = Field(240, ge=1, le=1200, description="statement_timeout of a refresh, seconds")
+    worker_concurrency: int = Field(2, ge=1, le=64, description="Worker processes per `activity worker`")
+
+    api_host: str = Field("127.0.0.1", description="Address on which the API listens")
+    api_port: int = Field(8000, ge=1, le=65_535, description="Port on which the API listens")
+    api_processes: int = Field(1, ge=1, le=64, description="API processes")
+    api_threads: int = Field(8, ge=1, le=256, description="Threads per API process")
+    live_timeout_ms: int = Field(5000, ge=1, description="statement_timeout of a live query, milliseconds")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
+
+    @field_validator("hide_abandoned", "exclude_synthetic", mode="before")
+    @classmethod
+    def _exact_boolean(cls, value: object) -> object:
+        """Accept `true` and `false` alone: a typo must not read as either."""
+        words = {"true": True, "false": False}
+        if isinstance(value, str) and value not in words:
+            msg = "expected true or false"
+            raise ValueError(msg)
+        return words[value] if isinstance(value, str) else value
+
+    @field_validator("database_url", "worker_database_url", "auth_database_url", "reader_database_url")
+    @classmethod
+    def _postgresql_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            backend = make_url(value.get_secret_value()).get_backend_name()
+        except ArgumentError:
+            backend = ""
+        if backend not in {"postgresql", "postgres"}:
+            msg = "expected a URL like postgresql://user:password@host:5432/database"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            msg = "expected a URL like redis://:password@host:6379/0"
+            raise ValueError(msg)
+        return value
+
+    def period_s(self, signal: str) -> int:
+        """Return the seconds between two refreshes of `signal`."""
+        return int(getattr(self, f"{signal}_period_s"))
+
+
+def load(**overrides: object) -> Settings:
+    """Return the settings of this process: the environment's, and `overrides` on top.
+
+    Raises SettingsError with one line per setting at fault; values are never repeated (they may be secrets).
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
+    except ValidationError as ex:
+        raise SettingsError("; ".join(_explain(dict(error)) for error in ex.errors())) from None
+
+
+def _explain(error: dict[str, object]) -> str:
+    location = error["loc"]
+    name = str(location[0]).upper() if isinstance(location, tuple) and location else "?"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{PREFIX}{name}: {reason}"

@@ -1,0 +1,37 @@
+"""The names that every part agrees on: signals, capabilities, roles."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from snapshots.errors import UnknownSignalError
+
+SIGNALS: Final = ("patterns", "cost", "attention")
+
+#: The capability that each endpoint asks for (R31).
+CAPABILITIES: Final = (
+    "activity.summary_by_status",
+    "activity.runs_by_dimension",
+    "activity.threshold_signals",
+    "activity.patterns",
+    "activity.cost_analysis",
+    "activity.attention_queue",
+)
+
+#: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
+SCHEMA_REVISION: Final = "097_activity_source_indexes"
+
+#: Group roles of the cluster; login roles are granted one of them.
+WORKER_ROLE: Final = "activity_worker"
+AUTHENTICATOR_ROLE: Final = "activity_authenticator"
+READER_ROLE: Final = "activity_reader"
+
+
+def check_signal(name: str) -> str:
+    """Return `name` when it is a signal.
+
+    Raises UnknownSignalError naming the signals there are.
+    """
+    if name not in SIGNALS:
+        raise UnknownSignalError(f"signal: {name!r} does not exist; expected one of {', '.join(SIGNALS)}")
+    return name

@@ -1,0 +1,235 @@
+"""The tables that we own, all in schema `signals`: what is published, and the ledger of what ran.
+
+Source: architecture.md "Tables we own"; R27 to R29 for what is stored apart from what.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+SCHEMA: Final = "signals"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+Bytewise: Final = Text(collation="C")
+Instant: Final = DateTime(timezone=True)
+
+#: Publication is fenced by these numbers: drawn once the lock is held, compared before a row is replaced (R2a).
+fence_sequence = Sequence("fence", metadata=metadata, data_type=BigInteger)
+
+refresh = Table(
+    "refresh",
+    metadata,
+    Column("refresh_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("signal", Text, nullable=False),
+    Column("shard", SmallInteger, nullable=False, server_default="0"),
+    Column("mode", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("tenants", ARRAY(Text), comment="The tenants asked for; NULL is all of them"),
+    Column("state", Text, nullable=False),
+    Column("requested_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("as_of", Instant),
+    Column("fence", BigInteger),
+    Column("tenants_seen", Integer),
+    Column("tenants_changed", Integer),
+    Column("rows_changed", BigInteger),
+    Column("error_class", Text),
+    Column("error", Text),
+    CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
+    CheckConstraint("mode in ('tick', 'reconcile', 'manual')", name="known_mode"),
+    CheckConstraint("state in ('requested', 'running', 'succeeded', 'failed', 'coalesced')", name="known_state"),
+    CheckConstraint(
+        "(state in ('succeeded', 'failed', 'coalesced')) = (finished_at is not null)", name="finished_when_over"
+    ),
+    # Serves `activity status` and the newest attempt per signal.
+    Index(None, "signal", "refresh_id"),
+    # Serves `signals.prune`.
+    Index(None, "requested_at"),
+)
+
+freshness = Table(
+    "freshness",
+    metadata,
+    Column("signal", Text, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("as_of", Instant, nullable=False, comment="The instant that the shard's snapshots answer for"),
+    Column("verified_at", Instant, nullable=False, comment="When every tenant of the shard was last confirmed"),
+    Column("period_s", Integer, nullable=False),
+    Column("window_json", Text, comment="The `window` member of the body; NULL where the signal has none"),
+    Column("empty_content", Text, nullable=False, comment="What a tenant without findings is served (R28)"),
+    Column("rule_version", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("refresh_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("signal", "shard"),
+    CheckConstraint("period_s > 0", name="period_positive"),
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("signal", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, comment="Counts the changes of content, from 1"),
+    Column("content", Text, nullable=False, comment="A JSON object without window and snapshot, ready to send"),
+    Column("items", ARRAY(Text), comment="The list's items as JSON, for limits other than the default"),
+    Column("basis", Text, nullable=False, comment="Differs when the content does, the clock's own movement aside"),
+    Column("shape", Text, nullable=False, comment="Differs when membership, order or reasons do"),
+    Column("window_json", Text),
+    Column("as_of", Instant, nullable=False),
+    Column("computed_at", Instant, nullable=False),
+    Column("rule_version", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("refresh_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "signal"),
+    CheckConstraint("version > 0", name="version_positive"),
+    CheckConstraint("tenant_id <> ''", name="tenant_named"),
+    postgresql_with={"fillfactor": "60"},
+)
+
+snapshot_history = Table(
+    "snapshot_history",
+    metadata,
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("signal", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("items", ARRAY(Text)),
+    Column("window_json", Text),
+    Column("as_of", Instant, nullable=False),
+    Column("computed_at", Instant, nullable=False),
+    Column("rule_version", Text, nullable=False),
+    Column("replaced_at", Instant, nullable=False, comment="as_of of the version that came after; the partition key"),
+    PrimaryKeyConstraint("tenant_id", "signal", "version", "replaced_at"),
+    postgresql_partition_by="RANGE (replaced_at)",
+)
+
+pattern_item = Table(
+    "pattern_item",
+    metadata,
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("pattern_type", Text, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("run_id", Bytewise, nullable=False),
+    Column("skill_id", Bytewise),
+    Column("retry_count", BigInteger, comment="Steps that were retried"),
+    Column("max_step_retries", BigInteger),
+    Column("total_retries", BigInteger),
+    Column("oscillation_count", BigInteger),
+    Column("loop_depth", BigInteger),
+    Column("slow_step_count", BigInteger),
+    Column("avg_duration_ms", Numeric),
+    PrimaryKeyConstraint("tenant_id", "pattern_type", "rank"),
+    CheckConstraint(
+        "pattern_type in ('retry_loop', 'step_oscillation', 'tool_call_loop', 'timeout_cascade')", name="known_pattern"
+    ),
+    CheckConstraint("rank between 1 and 10", name="rank_in_top_ten"),
+)
+
+cost_item = Table(
+    "cost_item",
+    metadata,
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("agent_id", Bytewise, nullable=False),
+    Column("current_avg_cost", Numeric, nullable=False),
+    Column("total_cost", Numeric, nullable=False),
+    Column("run_count", BigInteger, nullable=False),
+    Column("baseline_avg", Numeric),
+    Column("baseline_p95", Double),
+    Column("baseline_stddev", Numeric),
+    Column("baseline_run_count", BigInteger, nullable=False),
+    Column("z_score", Numeric, nullable=False),
+    Column("is_anomaly", Boolean, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "agent_id"),
+    UniqueConstraint("tenant_id", "rank"),
+    CheckConstraint("run_count > 0", name="run_count_positive"),
+)
+
+attention_item = Table(
+    "attention_item",
+    metadata,
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("run_id", Bytewise, nullable=False),
+    Column("attention_score", Numeric, nullable=False),
+    Column("risk_contribution", Numeric, nullable=False),
+    Column("impact_contribution", Numeric, nullable=False),
+    Column("latency_contribution", Numeric, nullable=False),
+    Column("recency_contribution", Numeric, nullable=False),
+    Column("evidence_contribution", Numeric, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    Column("state", Text),
+    Column("status", Text),
+    Column("started_at", Instant),
+    Column("is_abandoned", Boolean, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "rank"),
+    UniqueConstraint("tenant_id", "run_id"),
+    CheckConstraint("attention_score between 0 and 1", name="score_in_range"),
+    CheckConstraint("rank between 1 and 100", name="rank_in_top_hundred"),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("key_id", Text, primary_key=True, comment="The visible prefix of the key"),
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("secret_sha256", Text, nullable=False, comment="Hex SHA-256 of the secret, which has 256 random bits"),
+    Column("capabilities", ARRAY(Text), nullable=False),
+    Column("label", Text, nullable=False, server_default=""),
+    Column("created_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    CheckConstraint("tenant_id <> ''", name="tenant_named"),
+    CheckConstraint("secret_sha256 ~ '^[0-9a-f]{64}$'", name="secret_hashed"),
+    CheckConstraint("expires_at > created_at", name="expires_after_creation"),
+    # Serves `activity keys list --tenant`.
+    Index(None, "tenant_id"),
+)
+
+created_object = Table(
+    "created_object",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False, comment="Qualified by schema, and for a column by its table"),
+    Column("revision", Text, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("kind", "name"),
+    CheckConstraint("kind in ('table', 'view', 'index', 'column')", name="known_kind"),
+)
+
+#: The item table of each signal, by the signal's name.
+ITEMS: Final = {"patterns": pattern_item, "cost": cost_item, "attention": attention_item}

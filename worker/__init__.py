@@ -1,0 +1,1 @@
+"""The refresh engine: signal SQL, publication, and the Celery shells around them."""

@@ -1,0 +1,120 @@
+"""The ledger of refreshes: one row per attempt, written outside the attempt's own transaction.
+
+What happened stays readable when the attempt fails (architecture.md "Refresh protocol", step 4). Every function takes a
+connection in autocommit mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import func, select, text, update
+
+from snapshots.tables import refresh
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from worker.results import RefreshResult
+
+Mode = Literal["tick", "reconcile", "manual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a ledger row asks for; `tenants` None is all of them."""
+
+    signal: str
+    tenants: tuple[str, ...] | None
+
+
+#: Of an error's message, this many characters are kept: enough to act on, too few for a dump of rows.
+ERROR_LENGTH = 500
+
+
+def request(
+    conn: Connection, signal: str, *, mode: Mode, requested_by: str, tenants: Sequence[str] | None = None
+) -> int:
+    """Write down that a refresh of `signal` was asked for, and return its ledger id."""
+    values = {
+        "signal": signal,
+        "mode": mode,
+        "requested_by": requested_by,
+        "tenants": list(tenants) if tenants else None,
+        "state": "requested",
+    }
+    return int(conn.execute(refresh.insert().values(values).returning(refresh.c.refresh_id)).scalar_one())
+
+
+def claim(conn: Connection, refresh_id: int) -> Asked | None:
+    """Return what `refresh_id` asks for, or None when it is not waiting any more."""
+    row = conn.execute(
+        select(refresh.c.signal, refresh.c.tenants).where(
+            refresh.c.refresh_id == refresh_id, refresh.c.state == "requested"
+        )
+    ).one_or_none()
+    return None if row is None else Asked(row.signal, None if row.tenants is None else tuple(row.tenants))
+
+
+def mark_running(conn: Connection, refresh_id: int, *, as_of: datetime, fence: int) -> bool:
+    """Write down that the lock is held and the work begins; False when the row was already taken."""
+    values = {"state": "running", "as_of": as_of, "fence": fence, "started_at": func.clock_timestamp()}
+    return _transition(conn, refresh_id, "requested", values)
+
+
+def mark_coalesced(conn: Connection, refresh_id: int) -> None:
+    """Write down that another refresh of the same signal was under way, which answers this one too."""
+    _transition(conn, refresh_id, "requested", {"state": "coalesced", "finished_at": func.clock_timestamp()})
+
+
+def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> None:
+    """Write down what a finished refresh did."""
+    values = {
+        "state": "succeeded",
+        "finished_at": func.clock_timestamp(),
+        "tenants_seen": result.tenants_seen,
+        "tenants_changed": result.tenants_changed,
+        "rows_changed": result.rows_changed,
+        "error_class": None,
+        "error": None,
+    }
+    conn.execute(update(refresh).where(refresh.c.refresh_id == refresh_id).values(values))
+
+
+def mark_failed(conn: Connection, refresh_id: int, error: BaseException, *, will_retry: bool) -> None:
+    """Write down why an attempt failed; one that is tried again goes back to `requested`, its error kept."""
+    over = {"state": "failed", "finished_at": func.clock_timestamp()}
+    values = {"error_class": type(error).__name__, "error": _first_line(error)}
+    values |= {"state": "requested"} if will_retry else over
+    conn.execute(update(refresh).where(refresh.c.refresh_id == refresh_id).values(values))
+
+
+def close_abandoned(conn: Connection, *, older_than_s: int) -> int:
+    """Fail the attempts whose worker was lost: still running `older_than_s` seconds after they began."""
+    limit = func.clock_timestamp() - text("make_interval(secs => :age)").bindparams(age=older_than_s)
+    values = {"state": "failed", "finished_at": func.clock_timestamp(), "error_class": "WorkerLost"}
+    lost = refresh.c.state == "running", refresh.c.started_at < limit
+    return int(conn.execute(update(refresh).where(*lost).values(values | {"error": "the worker ended"})).rowcount)
+
+
+def delete_older_than(conn: Connection, days: int) -> int:
+    """Delete the finished attempts that were requested more than `days` days ago; return how many."""
+    limit = func.clock_timestamp() - text("make_interval(days => :age)").bindparams(age=days)
+    over = refresh.c.finished_at.is_not(None), refresh.c.requested_at < limit
+    return int(conn.execute(refresh.delete().where(*over)).rowcount)
+
+
+def _transition(conn: Connection, refresh_id: int, state: str, values: dict[str, object]) -> bool:
+    """Change the row while it is in `state`, and tell whether it was: of two workers, one wins."""
+    condition = refresh.c.refresh_id == refresh_id, refresh.c.state == state
+    return bool(conn.execute(update(refresh).where(*condition).values(values)).rowcount)
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the driver's own message: SQLAlchemy's would repeat the statement and its parameters."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [""])[0][:ERROR_LENGTH]

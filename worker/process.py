@@ -1,0 +1,26 @@
+"""What one worker process holds: its settings and its database engine, opened at the first task, after the fork."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from snapshots import database, settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from snapshots.settings import Settings
+
+
+@cache
+def process_settings() -> Settings:
+    """Return this process's settings."""
+    return settings.load()
+
+
+@cache
+def process_engine() -> Engine:
+    """Return this process's engine on the worker's database; a task uses two connections, one of them for the ledger."""
+    url = database.url_of(process_settings(), "worker")
+    return database.connect(url, name="activity worker", pool_size=2, max_overflow=0)

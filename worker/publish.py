@@ -1,0 +1,127 @@
+"""Publication: turn what a refresh staged into what readers see, in the refresh's own transaction.
+
+Only what differs is written, and only over what an earlier refresh wrote (R2a, R27, R29).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import delete, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from snapshots.tables import ITEMS, freshness, snapshot
+from worker import queries
+from worker.results import RefreshResult
+from worker.stage import stage_content
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from snapshots.settings import Settings
+    from worker.registry import Signal
+
+#: Versions of a queue that moves with the clock are kept at most this often (architecture.md, `snapshot_history`).
+HISTORY_INTERVAL: Final = timedelta(minutes=5)
+#: Older than every snapshot: nothing is rescored for its age.
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One refresh's claim to publish: which signal, as of when, for whom, and under which fence number."""
+
+    signal: Signal
+    as_of: datetime
+    fence: int
+    refresh_id: int
+    tenants: Sequence[str] | None = None
+
+
+def publish(conn: Connection, publication: Publication, settings: Settings) -> RefreshResult:
+    """Publish what is staged and return the counts; writes nothing where nothing differs.
+
+    Must run in the transaction that staged it, with the signal's lock held.
+    """
+    conn.execute(select(func.signals.ensure_history_partition(publication.as_of.date())))
+    counts = conn.execute(queries.load("publish_snapshot").text, _parameters(publication, settings)).one()
+    item_rows = _replace_items(conn, publication) if counts.tenants_changed else 0
+    if publication.tenants is None:
+        _confirm(conn, publication, settings)
+    return RefreshResult(
+        signal=publication.signal.name,
+        as_of=publication.as_of,
+        tenants_seen=counts.tenants_seen,
+        tenants_changed=counts.tenants_changed,
+        history_rows=counts.history_rows,
+        item_rows=item_rows,
+    )
+
+
+def _parameters(publication: Publication, settings: Settings) -> dict[str, object]:
+    signal, as_of = publication.signal, publication.as_of
+    rescored = signal.moves_with_clock
+    return {
+        "signal": signal.name,
+        "tenants": None if publication.tenants is None else list(publication.tenants),
+        "as_of": as_of,
+        "rescore_before": as_of - timedelta(seconds=settings.attention_rescore_s) if rescored else NEVER,
+        "rule_version": signal.rule_version,
+        "window_json": signal.window_json(settings, as_of),
+        "fence": publication.fence,
+        "refresh_id": publication.refresh_id,
+        "keep_every_version": not rescored,
+        "keep_after": as_of - HISTORY_INTERVAL,
+    }
+
+
+def _replace_items(conn: Connection, publication: Publication) -> int:
+    """Rewrite the item rows of the tenants that this refresh published."""
+    items = ITEMS[publication.signal.name]
+    staged = publication.signal.item_stage
+    published = (
+        select(snapshot.c.tenant_id)
+        .where(snapshot.c.signal == publication.signal.name, snapshot.c.refresh_id == publication.refresh_id)
+        .scalar_subquery()
+    )
+    removed = conn.execute(delete(items).where(items.c.tenant_id.in_(published))).rowcount
+    names = [column.name for column in items.columns]
+    rows = select(*(staged.c[name] for name in names)).where(staged.c.tenant_id.in_(published))
+    if "run_count" in staged.c:
+        rows = rows.where(staged.c.run_count > 0)
+    return int(removed) + int(conn.execute(insert(items).from_select(names, rows)).rowcount)
+
+
+def _confirm(conn: Connection, publication: Publication, settings: Settings) -> None:
+    """Write down that every tenant's snapshot answers for this instant (R27), unless a later refresh already has."""
+    signal = publication.signal
+    values = {
+        "signal": literal(signal.name),
+        "shard": literal(0),
+        "as_of": literal(publication.as_of),
+        "verified_at": func.clock_timestamp(),
+        "period_s": literal(settings.period_s(signal.name)),
+        "window_json": literal(signal.window_json(settings, publication.as_of)),
+        "empty_content": stage_content.c.content,
+        "rule_version": literal(signal.rule_version),
+        "fence": literal(publication.fence),
+        "refresh_id": literal(publication.refresh_id),
+    }
+    confirmed = select(*(value.label(name) for name, value in values.items())).where(stage_content.c.tenant_id == "")
+    statement = insert(freshness).from_select(list(values), confirmed)
+    moved = {name: statement.excluded[name] for name in values if name not in {"signal", "shard"}}
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["signal", "shard"], set_=moved, where=freshness.c.fence < statement.excluded.fence
+        )
+    )
+
+
+def draw_fence(conn: Connection) -> tuple[datetime, int]:
+    """Return the database's clock and a fence number; call it once, with the lock held (R2a)."""
+    row = conn.execute(text("select clock_timestamp() as as_of, nextval('signals.fence') as fence")).one()
+    return row.as_of, row.fence

@@ -1,0 +1,50 @@
+"""Retention: history goes by whole partitions, the ledger by rows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, select, text
+
+from worker import ledger
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from snapshots.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+#: Partitions are made this many days ahead, so that a refresh hardly ever has to.
+DAYS_AHEAD: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What one pruning removed."""
+
+    partitions: int
+    attempts: int
+    abandoned: int
+
+
+def prune(engine: Engine, settings: Settings) -> PruneResult:
+    """Drop the history and the ledger rows that retention no longer keeps; make the partitions of the next days."""
+    with engine.begin() as conn:
+        conn.execute(text("select set_config('lock_timeout', '5s', true)"))
+        partitions = _roll_partitions(conn, settings.history_days)
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        abandoned = ledger.close_abandoned(books, older_than_s=2 * settings.refresh_timeout_s)
+        attempts = ledger.delete_older_than(books, settings.ledger_days)
+    _log.info("prune partitions=%d attempts=%d abandoned=%d", partitions, attempts, abandoned)
+    return PruneResult(partitions, attempts, abandoned)
+
+
+def _roll_partitions(conn: Connection, keep_days: int) -> int:
+    today: date = conn.execute(select(func.clock_timestamp())).scalar_one().date()
+    for ahead in range(DAYS_AHEAD + 1):
+        conn.execute(select(func.signals.ensure_history_partition(today + timedelta(days=ahead))))
+    return int(conn.execute(select(func.signals.drop_history_before(today - timedelta(days=keep_days)))).scalar_one())

@@ -1,0 +1,48 @@
+"""Celery tasks: thin shells, each names a plain function's arguments and nothing more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from celery import Task, shared_task
+from sqlalchemy.exc import DBAPIError
+
+from snapshots.signals import check_signal
+from worker import refresh as engine
+from worker import retention
+from worker.process import process_engine, process_settings
+from worker.schedule import PRUNE, RECOMPUTE, RECONCILE, REFRESH
+
+#: Retries of a failed attempt, with exponential backoff and jitter, at most this many seconds apart.
+RETRY: Final = {
+    "autoretry_for": (DBAPIError,),
+    "max_retries": 3,
+    "retry_backoff": 2,
+    "retry_backoff_max": 60,
+    "retry_jitter": True,
+}
+
+
+@shared_task(name=REFRESH, **RETRY)
+def refresh(signal: str) -> None:
+    """Refresh one signal for every tenant, unless a refresh of it is under way."""
+    engine.refresh(process_engine(), check_signal(signal), process_settings())
+
+
+@shared_task(name=RECONCILE, **RETRY)
+def reconcile(signal: str) -> None:
+    """Recompute one signal in full, after the refresh that is under way."""
+    engine.refresh(process_engine(), check_signal(signal), process_settings(), mode="reconcile")
+
+
+@shared_task(name=RECOMPUTE, bind=True, **RETRY)
+def recompute(self: Task[[int], None], refresh_id: int) -> None:
+    """Run the refresh that an operator asked for in the ledger."""
+    will_retry = self.request.retries < (self.max_retries or 0)
+    engine.refresh_requested(process_engine(), refresh_id, process_settings(), will_retry=will_retry)
+
+
+@shared_task(name=PRUNE, **RETRY)
+def prune() -> None:
+    """Remove what retention no longer keeps."""
+    retention.prune(process_engine(), process_settings())
