@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from api.caching import ShortCache
-from api.problems import Problem
+from api.problems import ProblemError
 from snapshots import keys
 from snapshots.tables import api_key
 
@@ -85,13 +85,13 @@ class Gate:
     def admit(self, req: Request, capability: str) -> Caller:
         """Return who asks.
 
-        Raises Problem: 401 without a valid key, the same whatever is wrong with it; 403 without `capability`.
+        Raises ProblemError: 401 without a valid key, the same whatever is wrong with it; 403 without `capability`.
         """
         caller = self._caller(req.auth or "")
         if caller is None:
             raise _unauthorized()
         if capability not in caller.capabilities:
-            raise Problem(403, "capability_missing", f"This key lacks {capability}.", capability=capability)
+            raise ProblemError(403, "capability_missing", f"This key lacks {capability}.", capability=capability)
         return caller
 
     def _caller(self, header: str) -> Caller | None:
@@ -109,8 +109,8 @@ class Gate:
         return stored.expires_at is not None and stored.expires_at <= self._clock()
 
 
-def _unauthorized() -> Problem:
-    return Problem(
+def _unauthorized() -> ProblemError:
+    return ProblemError(
         401,
         "unauthorized",
         "A valid API key is needed: Authorization: Bearer KEY",

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from api.problems import Problem, invalid_parameter
+from api.problems import ProblemError, invalid_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,12 +21,12 @@ _RFC_3339: Final = (
 
 
 class Query:
-    """The parameters of one request. Every method raises Problem (400) naming the parameter and what was expected."""
+    """The parameters of one request. Every method raises ProblemError (400) that names the parameter at fault."""
 
     def __init__(self, params: Mapping[str, str | list[str]], allowed: Collection[str]) -> None:
         """Take the decoded parameters; refuse `tenant_id`, whose place is the key (R31), and names not in `allowed`."""
         if "tenant_id" in params:
-            raise Problem(400, "tenant_id_rejected", "tenant_id: the API key names the tenant; leave it out")
+            raise ProblemError(400, "tenant_id_rejected", "tenant_id: the API key names the tenant; leave it out")
         for name in params:
             if name not in allowed:
                 raise _unknown(name, sorted(allowed))
@@ -98,8 +98,8 @@ class Query:
         return values
 
 
-def _unknown(name: str, allowed: list[str]) -> Problem:
+def _unknown(name: str, allowed: list[str]) -> ProblemError:
     known = ", ".join(allowed) or "none"
     shown = name[:MAX_VALUE_CHARS]
     detail = f"{shown}: not a parameter of this endpoint; allowed: {known}"
-    return Problem(400, "unknown_parameter", detail, parameter=shown, allowed=allowed)
+    return ProblemError(400, "unknown_parameter", detail, parameter=shown, allowed=allowed)

@@ -25,13 +25,13 @@ _QUERY_CANCELED: Final = "57014"
 _NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
 
 
-class Problem(ActivityError):
+class ProblemError(ActivityError):
     """An error as the client reads it: status, stable code, one sentence, and members of its own."""
 
     def __init__(
         self, status: int, error: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: object
     ) -> None:
-        """Take the HTTP status, the snake_case code and a sentence that says what to do; `members` extend the document."""
+        """Take the HTTP status, the stable code and a sentence that says what to do; `members` extend the document."""
         super().__init__(detail)
         self.status = HTTPStatus(status)
         self.error = error
@@ -54,9 +54,9 @@ class Problem(ActivityError):
         return json.dumps(members | self.members, ensure_ascii=False).encode()
 
 
-def of(ex: Exception) -> Problem:
+def of(ex: Exception) -> ProblemError:
     """Return the problem that `ex` is; what nobody foresaw is a 500 without details."""
-    if isinstance(ex, Problem):
+    if isinstance(ex, ProblemError):
         return ex
     if isinstance(ex, HTTPError):
         return _of_falcon(ex)
@@ -65,42 +65,46 @@ def of(ex: Exception) -> Problem:
     if isinstance(ex, DatabaseUnavailableError):
         return _unavailable()
     if isinstance(ex, SchemaMismatchError):
-        return Problem(503, "schema_mismatch", str(ex))
+        return ProblemError(503, "schema_mismatch", str(ex))
     return _internal()
 
 
-def invalid_parameter(name: str, expected: str) -> Problem:
+def invalid_parameter(name: str, expected: str) -> ProblemError:
     """Return the 400 for a value of the parameter `name`; the value itself is not repeated."""
-    return Problem(400, "invalid_parameter", f"{name}: expected {expected}", parameter=name, expected=expected)
+    return ProblemError(400, "invalid_parameter", f"{name}: expected {expected}", parameter=name, expected=expected)
 
 
-def _of_falcon(ex: HTTPError) -> Problem:
+def _of_falcon(ex: HTTPError) -> ProblemError:
     status = HTTPStatus(ex.status_code)
     headers = dict(ex.headers or {})
     if status is HTTPStatus.NOT_FOUND:
-        return Problem(404, "not_found", "There is nothing at this path; GET / names the endpoints.", headers=headers)
+        return ProblemError(
+            404, "not_found", "There is nothing at this path; GET / names the endpoints.", headers=headers
+        )
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = headers.get("Allow", "GET")
-        return Problem(405, "method_not_allowed", f"This path answers {allowed}.", headers=headers)
+        return ProblemError(405, "method_not_allowed", f"This path answers {allowed}.", headers=headers)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _internal()
-    return Problem(status, "bad_request", ex.description or status.description, headers=headers)
+    return ProblemError(status, "bad_request", ex.description or status.description, headers=headers)
 
 
-def _of_database(ex: SQLAlchemyError) -> Problem:
+def _of_database(ex: SQLAlchemyError) -> ProblemError:
     code = getattr(ex.orig, "pgcode", None) if isinstance(ex, DBAPIError) else None
     if code == _QUERY_CANCELED:
-        return Problem(503, "query_timeout", "The query took longer than this service allows; narrow its filters.")
+        return ProblemError(503, "query_timeout", "The query took longer than this service allows; narrow its filters.")
     if code in _NOT_THERE:
-        return Problem(503, "schema_mismatch", "The database is not at the revision that this version needs.")
+        return ProblemError(503, "schema_mismatch", "The database is not at the revision that this version needs.")
     if isinstance(ex, OperationalError | InterfaceError | PoolTimeoutError):
         return _unavailable()
     return _internal()
 
 
-def _unavailable() -> Problem:
-    return Problem(503, "database_unavailable", "The database does not answer; try again shortly.")
+def _unavailable() -> ProblemError:
+    return ProblemError(503, "database_unavailable", "The database does not answer; try again shortly.")
 
 
-def _internal() -> Problem:
-    return Problem(500, "internal_error", "The request failed here; the log names the cause under its X-Request-Id.")
+def _internal() -> ProblemError:
+    return ProblemError(
+        500, "internal_error", "The request failed here; the log names the cause under its X-Request-Id."
+    )

@@ -42,13 +42,13 @@ class Reader:
             return connection.execute(statement, execution_options={_SCOPE: scope}).all()
 
 
-def _scoped(  # noqa: PLR0913, PLR0917  # SQLAlchemy fixes the arguments of the event
+def _scoped(
     _connection: Connection,
     _cursor: DBAPICursor,
     statement: str,
     parameters: Mapping[str, object],
     context: ExecutionContext,
-    _executemany: bool,  # noqa: FBT001  # as above
+    _executemany: bool,  # noqa: FBT001  # SQLAlchemy fixes the arguments of the event
 ) -> tuple[str, Mapping[str, object]]:
     """Put the settings ahead of a statement that asks for a scope; leave the engine's own statements alone."""
     scope = context.execution_options.get(_SCOPE)

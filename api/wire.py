@@ -1,4 +1,4 @@
-"""Values as JSON (R4a): timestamps with six fraction digits and `Z`, numbers without padding, nothing that is no JSON."""
+"""Values as JSON (R4a): timestamps with six fraction digits and `Z`, numbers without padding, never NaN."""
 
 from __future__ import annotations
 

@@ -2,35 +2,135 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+#: A signal, and the seconds given to it before the next one.
+Step = tuple[signal.Signals, float]
+
+#: Ask, then insist.
+POLITE: Final[Sequence[Step]] = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 10.0))
 
 #: Names the instance that a process belongs to, in the environment of each child: the next start finds leftovers by it.
 INSTANCE_VARIABLE: Final = "ACTIVITY_INSTANCE"
 
-#: A log that is larger at start gives way to a new one, bytes; one predecessor is kept.
+_PR_SET_PDEATHSIG: Final = 1
+
+#: A log that is larger when its process starts gives way to a new one, bytes; one predecessor is kept.
 _LOG_LIMIT: Final = 20_000_000
 
-#: Signals and the seconds that each is given: ask, then insist.
-POLITE: Final = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0))
 
+def spawn(  # noqa: PLR0913  # what a child is started with
+    arguments: Sequence[str | Path],
+    log_file: Path,
+    *,
+    env: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    farewell: signal.Signals = signal.SIGTERM,
+    **more: Any,
+) -> psutil.Popen:
+    """Start a child in a session of its own, so that Ctrl-C in the terminal does not reach it; output goes to a file.
 
-def spawn(arguments: Sequence[str | Path], log_file: Path, env: Mapping[str, str], **options: Any) -> psutil.Popen:
-    """Start a child in a session of its own, so that Ctrl-C in the terminal does not reach it; output goes to a file."""
+    Should this process be killed, the child is sent `farewell` (on Linux). Call from the main thread: the kernel takes
+    the end of the calling thread for the end of the parent.
+    """
     with _open_log(log_file) as log:
         return psutil.Popen(
-            [str(argument) for argument in arguments],
-            stdin=options.pop("stdin", None) or _nothing(),
+            [str(word) for word in arguments],
+            stdin=stdin,
             stdout=log,
             stderr=log,
-            env=dict(env),
+            env=env,
             start_new_session=True,
-            **options,
+            preexec_fn=_outlived_by_nobody(farewell),
+            **more,
         )
+
+
+def _outlived_by_nobody(farewell: signal.Signals) -> Callable[[], object] | None:
+    """Return what the child calls before it becomes its program; loaded here, since a fork must not import."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, int(farewell))
+
+
+def _open_log(path: Path) -> Any:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > _LOG_LIMIT:
+        path.replace(path.with_name(path.name + ".1"))
+    return path.open("ab")
+
+
+def end(process: psutil.Process, steps: Sequence[Step] = POLITE, *, hurried: Callable[[], bool] = bool) -> bool:
+    """End `process` by one signal after the other until it is gone; `hurried` cuts the patience short.
+
+    Return False when it outlived even the last signal.
+    """
+    for number, patience_s in steps:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            return True
+        if _wait(process, patience_s, hurried):
+            return True
+    return False
+
+
+def _wait(process: psutil.Process, patience_s: float, hurried: Callable[[], bool]) -> bool:
+    slice_s = 0.2
+    for _ in range(max(1, round(patience_s / slice_s))):
+        try:
+            process.wait(slice_s)
+        except psutil.TimeoutExpired:
+            if hurried():
+                return False
+        else:
+            return True
+    return False
+
+
+def end_group(leader: int) -> None:
+    """Kill what is left of the process group that `leader` led: pool processes outlive a leader that was killed."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def servers_in(folder: Path, name: str) -> list[psutil.Process]:
+    """Return the servers called `name` whose working directory is `folder`: that of PostgreSQL and Valkey is their data."""
+    return [process for process in _processes() if _reads(process, name, folder)]
+
+
+def _reads(process: psutil.Process, name: str, folder: Path) -> bool:
+    try:
+        return process.name() == name and Path(process.cwd()) == folder
+    except (psutil.Error, OSError):
+        return False
+
+
+def of_instance(instance: str) -> list[psutil.Process]:
+    """Return the processes whose environment names `instance`, children of children included; never this one."""
+    return [process for process in _processes() if process.pid != os.getpid() and _belongs(process, instance)]
+
+
+def _belongs(process: psutil.Process, instance: str) -> bool:
+    try:
+        return process.environ().get(INSTANCE_VARIABLE) == instance
+    except (psutil.Error, OSError):
+        return False
+
+
+def _processes() -> Iterable[psutil.Process]:
+    return psutil.process_iter()

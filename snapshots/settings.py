@@ -42,16 +42,23 @@ class Settings(BaseSettings):
     loop_window_steps: int = Field(5, ge=1, description="Largest loop depth that is counted, uses of a skill")
     cascade_min_steps: int = Field(2, ge=1, description="Slow steps in one run from which they cascade")
     cost_z_threshold: float = Field(
-        2, gt=0, allow_inf_nan=False, description="Standard deviations over the baseline from which a cost is an anomaly"
+        2,
+        gt=0,
+        allow_inf_nan=False,
+        description="Standard deviations over the baseline from which a cost is an anomaly",
     )
-    abandoned_after_hours: int = Field(24, ge=1, description="A LIVE run without a heartbeat for this long is abandoned")
+    abandoned_after_hours: int = Field(
+        24, ge=1, description="A LIVE run without a heartbeat for this long is abandoned"
+    )
     hide_abandoned: Flag = Field(default=False, description="Leave abandoned runs out of the attention queue")
     exclude_synthetic: Flag = Field(default=False, description="Leave synthetic runs out of every signal")
 
     patterns_period_s: Seconds = Field(60, description="Seconds between refreshes of the patterns")
     cost_period_s: Seconds = Field(300, description="Seconds between refreshes of the cost analysis")
     attention_period_s: Seconds = Field(30, description="Seconds between refreshes of the attention queue")
-    attention_rescore_s: Seconds = Field(300, description="Age at which an unchanged attention queue is rescored, seconds")
+    attention_rescore_s: Seconds = Field(
+        300, description="Age at which an unchanged attention queue is rescored, seconds"
+    )
     reconcile_period_s: Seconds = Field(3600, description="Seconds between full recomputes")
     prune_period_s: Seconds = Field(3600, description="Seconds between removals of what retention no longer keeps")
     history_days: int = Field(7, ge=1, le=365, description="Days for which replaced snapshots are kept")

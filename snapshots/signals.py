@@ -19,7 +19,7 @@ CAPABILITIES: Final = (
 )
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "097_activity_source_indexes"
+SCHEMA_REVISION: Final = "097_activity_source_views"
 
 #: Group roles of the cluster; login roles are granted one of them.
 WORKER_ROLE: Final = "activity_worker"

@@ -6,7 +6,7 @@ The views name the host's tables and columns in one place and convert nothing: a
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Boolean, Column, DateTime, Double, Integer, MetaData, Numeric, Table, Text
 
@@ -15,7 +15,7 @@ from snapshots.tables import SCHEMA
 metadata = MetaData(schema=SCHEMA)
 
 
-def _run_columns() -> list[Column[object]]:
+def _run_columns() -> list[Column[Any]]:
     texts = ("run_id", "tenant_id", "project_id", "agent_id", "source", "provider_type", "state", "status")
     levels = ("risk_level", "latency_bucket", "evidence_health", "integrity_status")
     instants = ("started_at", "last_seen_at", "completed_at")

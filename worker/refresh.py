@@ -39,9 +39,7 @@ class Attempt:
     will_retry: bool = False
 
 
-def recompute(
-    conn: Connection, attempt: Attempt, settings: Settings, *, as_of: datetime, fence: int
-) -> RefreshResult:
+def recompute(conn: Connection, attempt: Attempt, settings: Settings, *, as_of: datetime, fence: int) -> RefreshResult:
     """Compute a signal as of `as_of` and publish the difference, in the caller's transaction.
 
     The number of statements does not depend on the number of tenants.

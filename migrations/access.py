@@ -1,0 +1,73 @@
+"""Who may do what with our tables: a grant and a row-level policy per role, forced on the owner too.
+
+A policy per role is needed: under forced row-level security with policies for the reader alone, the owner's own refresh
+would change no row and say nothing (architecture.md "Roles").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from alembic import op
+
+from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, WORKER_ROLE
+from snapshots.source import TENANT_SETTING
+from snapshots.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The tables whose rows belong to a tenant and are read by it.
+TENANT_TABLES: Final = ("snapshot", "snapshot_history", "pattern_item", "cost_item", "attention_item")
+#: The tables without a tenant.
+SHARED_TABLES: Final = ("refresh", "freshness")
+
+#: The tenant that a reader's transaction names; unset and empty alike match no row.
+NAMED_TENANT: Final = f"tenant_id = nullif(current_setting('{TENANT_SETTING}', true), '')"
+
+
+def protect() -> None:
+    """Force row-level security on every table with tenants' rows, and give each role its policy."""
+    for table in (*TENANT_TABLES, "api_key"):
+        op.execute(f"alter table {SCHEMA}.{table} enable row level security")
+        op.execute(f"alter table {SCHEMA}.{table} force row level security")
+        _policy(table, "owner", "current_user", "true")
+    for table in TENANT_TABLES:
+        _policy(table, "worker", WORKER_ROLE, "true")
+        _policy(table, "reader", READER_ROLE, NAMED_TENANT, command="select")
+    _policy("api_key", "authenticator", AUTHENTICATOR_ROLE, "true", command="select")
+
+
+def _policy(table: str, name: str, role: str, condition: str, *, command: str = "all") -> None:
+    op.execute(f"create policy {table}_{name} on {SCHEMA}.{table} for {command} to {role} using ({condition})")
+
+
+def grant_tables() -> None:
+    """Grant each role what its part needs, and nothing else."""
+    op.execute(f"grant usage on schema {SCHEMA} to {WORKER_ROLE}, {AUTHENTICATOR_ROLE}, {READER_ROLE}")
+    _grant("select, insert, update, delete", (*TENANT_TABLES, *SHARED_TABLES), WORKER_ROLE)
+    op.execute(f"grant usage on sequence {SCHEMA}.fence to {WORKER_ROLE}")
+    _grant("select", (*TENANT_TABLES, "freshness"), READER_ROLE)
+    _grant("select", ("api_key",), AUTHENTICATOR_ROLE)
+    _grant("select", ("alembic_version",), f"{WORKER_ROLE}, {READER_ROLE}")
+    # A refresh stages its rows in temporary tables; a host may have revoked that from PUBLIC.
+    op.execute(
+        f"do $$ begin execute format('grant temporary on database %I to {WORKER_ROLE}', current_database()); end $$"
+    )
+
+
+def revoke_database() -> None:
+    """Take back what is granted outside our schema."""
+    op.execute(
+        f"do $$ begin execute format('revoke temporary on database %I from {WORKER_ROLE}', current_database()); end $$"
+    )
+
+
+def grant_views(names: Sequence[str], role: str) -> None:
+    """Grant `role` the views; their owner's rights reach the host's tables."""
+    _grant("select", names, role)
+
+
+def _grant(privileges: str, tables: Sequence[str], role: str) -> None:
+    listed = ", ".join(f"{SCHEMA}.{table}" for table in tables)
+    op.execute(f"grant {privileges} on {listed} to {role}")

@@ -1,0 +1,89 @@
+"""What a revision may do to a host: create what is absent, remember it, and drop only that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from alembic import op
+
+from snapshots.tables import SCHEMA, created_object
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: How long a statement of a revision waits for a lock, and holds up those behind it.
+LOCK_TIMEOUT: Final = "10s"
+
+_DROPS: Final = {"index": "drop index concurrently if exists", "view": "drop view", "table": "drop table"}
+
+
+def exists(name: str) -> bool:
+    """Tell whether a relation of this qualified name exists."""
+    found = sa.text("select to_regclass(:name) is not null")
+    return bool(op.get_bind().execute(found, {"name": name}).scalar_one())
+
+
+def create(kind: str, name: str, ddl: str, revision: str) -> bool:
+    """Create a table or view unless a relation of that name exists; tell whether it was created."""
+    if exists(name):
+        return False
+    op.execute(ddl)
+    record(kind, name, revision)
+    return True
+
+
+def create_index(name: str, table: str, definition: str, revision: str, *, unique: bool = False) -> None:
+    """Build an index without blocking writers, unless there is one of that name; an INVALID one of ours is rebuilt.
+
+    `definition` is what follows the table's name. A build that was interrupted leaves an INVALID index behind.
+    """
+    kind = "unique index" if unique else "index"
+    qualified = f"{table.split('.', maxsplit=1)[0]}.{name}"
+    if _is_invalid(qualified):
+        with op.get_context().autocommit_block():
+            op.execute(f"drop index concurrently {qualified}")
+    if exists(qualified):
+        return
+    # Recorded first: the build commits by itself, and one that is interrupted must be known as ours.
+    record("index", qualified, revision)
+    with op.get_context().autocommit_block():
+        # The build waits for transactions that began before it, however long they run; it blocks nobody meanwhile.
+        op.execute("set lock_timeout = 0")
+        op.execute(f"create {kind} concurrently if not exists {name} on {table} {definition}")
+        op.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def _is_invalid(name: str) -> bool:
+    """Tell whether `name` is an index that was left INVALID, and is ours: a host's own is the host's to mend."""
+    statement = sa.text(
+        "select exists (select from pg_index where indexrelid = to_regclass(:name) and not indisvalid)"
+        f" and exists (select from {SCHEMA}.created_object where kind = 'index' and created_object.name = :name)"  # noqa: S608  # constant
+    )
+    return bool(op.get_bind().execute(statement, {"name": name}).scalar_one())
+
+
+def record(kind: str, name: str, revision: str) -> None:
+    """Write down that `revision` created `name`."""
+    statement = sa.dialects.postgresql.insert(created_object)
+    op.get_bind().execute(
+        statement.values(kind=kind, name=name, revision=revision).on_conflict_do_nothing(index_elements=["kind", "name"])
+    )
+
+
+def drop_recorded(revision: str) -> None:
+    """Drop what `revision` created, newest first, and nothing else."""
+    for kind, name in _recorded(revision):
+        if kind == "index":
+            with op.get_context().autocommit_block():
+                op.execute(f"{_DROPS[kind]} {name}")
+        else:
+            op.execute(f"{_DROPS[kind]} {name}")
+        forgotten = created_object.c.kind == kind, created_object.c.name == name
+        op.get_bind().execute(created_object.delete().where(*forgotten))
+
+
+def _recorded(revision: str) -> Sequence[sa.Row[tuple[str, str]]]:
+    statement = sa.select(created_object.c.kind, created_object.c.name).where(created_object.c.revision == revision)
+    newest_first = statement.order_by(created_object.c.created_at.desc(), created_object.c.name.desc())
+    return op.get_bind().execute(newest_first).all()

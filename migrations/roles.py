@@ -1,0 +1,82 @@
+"""Database roles: cluster-wide, so made beside the revisions and not by one of them.
+
+Each part has a group role without login (names in `snapshots.signals`); the login roles that the parts' URLs name are
+members of one. Source: architecture.md "Roles".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from psycopg2 import errors
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from snapshots.database import connect, normalise
+from snapshots.errors import ActivityError
+from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, WORKER_ROLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import URL, Connection
+
+#: The group role of each part, by the part's name in `snapshots.database.Role`.
+GROUPS: Final = {"worker": WORKER_ROLE, "auth": AUTHENTICATOR_ROLE, "reader": READER_ROLE}
+
+
+def ensure_roles(owner: URL | str, parts: Mapping[str, URL | None] | None = None) -> None:
+    """Create the roles that are missing, and make each part's login role a member of its group.
+
+    `parts` maps `worker`, `auth` and `reader` to their URLs; a login role that exists keeps its password.
+    Raises ActivityError with the statements to run when the owner may not create roles.
+    """
+    engine = connect(owner, name="activity migrate", isolation_level="AUTOCOMMIT", hide_parameters=True)
+    try:
+        with engine.connect() as conn:
+            for group in GROUPS.values():
+                _create(conn, group, "nologin")
+            for part, url in (parts or {}).items():
+                if url is not None and url.username and url.username != normalise(owner).username:
+                    _admit(conn, url, GROUPS[part])
+    finally:
+        engine.dispose()
+
+
+def _admit(conn: Connection, url: URL, group: str) -> None:
+    """Create the login role that `url` names where it is absent, and grant it `group`."""
+    login = str(url.username)
+    _create(conn, login, "login", password=url.password)
+    is_member = "select pg_has_role(:login, :group, 'member')"
+    if not conn.execute(text(is_member), {"login": login, "group": group}).scalar_one():
+        _run(conn, "grant %I to %I", group, login)
+
+
+def _create(conn: Connection, name: str, attribute: str, password: str | None = None) -> None:
+    if conn.execute(text("select 1 from pg_roles where rolname = :name"), {"name": name}).first() is not None:
+        return
+    template, arguments = f"create role %I {attribute}", [name]
+    if password is not None:
+        template, arguments = f"{template} password %L", [name, str(password)]
+    try:
+        _run(conn, template, *arguments)
+    except DBAPIError as ex:
+        if not isinstance(ex.orig, errors.DuplicateObject | errors.UniqueViolation):
+            raise _not_allowed(name, attribute, ex) from None
+
+
+def _run(conn: Connection, template: str, *arguments: str) -> None:
+    """Run a statement that takes no parameters, its names and literals quoted by the server."""
+    binds = {f"argument_{number}": argument for number, argument in enumerate(arguments)}
+    listed = ", ".join(f"cast(:{name} as text)" for name in binds)
+    statement = conn.execute(text(f"select format(:template, {listed})"), {"template": template, **binds}).scalar_one()
+    conn.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def _not_allowed(name: str, attribute: str, ex: DBAPIError) -> ActivityError:
+    reason = (str(ex.orig).strip().splitlines() or ["refused"])[0]
+    groups = "; ".join(f"CREATE ROLE {group} NOLOGIN" for group in GROUPS.values())
+    return ActivityError(
+        f"role {name} ({attribute}): {reason}; run as a role with CREATEROLE: {groups}; "
+        "then create the login roles that the URLs name and GRANT each its group"
+    )

@@ -1,0 +1,158 @@
+"""What the tests of the API arrange: keys, clocks, and snapshot rows as the worker would have published them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import delete, insert, table
+
+from snapshots import keys
+from snapshots.signals import CAPABILITIES
+from snapshots.tables import api_key, freshness, snapshot
+
+if TYPE_CHECKING:
+    from falcon.testing import Result, TestClient
+    from sqlalchemy import Engine
+
+NOW: Final = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
+TENANT: Final = "acme"
+OTHER_TENANT: Final = "globex"
+PREFIX: Final = "/api/v1/activity"
+
+#: Every endpoint of the API, each with the query that it needs, and the capability.
+ENDPOINTS: Final = {
+    f"{PREFIX}/summary/by-status": "activity.summary_by_status",
+    f"{PREFIX}/runs/by-dimension?dim=source": "activity.runs_by_dimension",
+    f"{PREFIX}/runs": "activity.threshold_signals",
+    f"{PREFIX}/patterns": "activity.patterns",
+    f"{PREFIX}/cost-analysis": "activity.cost_analysis",
+    f"{PREFIX}/attention-queue": "activity.attention_queue",
+}
+SNAPSHOT_PATHS: Final = {
+    "patterns": f"{PREFIX}/patterns",
+    "cost": f"{PREFIX}/cost-analysis",
+    "attention": f"{PREFIX}/attention-queue",
+}
+LIVE_PATHS: Final = tuple(path for path in ENDPOINTS if path not in SNAPSHOT_PATHS.values())
+
+
+@dataclass
+class Moment:
+    """A clock and a timer that stand still until they are moved."""
+
+    now: datetime = NOW
+    elapsed_s: float = 0.0
+
+    def clock(self) -> datetime:
+        """Return the date."""
+        return self.now
+
+    def timer(self) -> float:
+        """Return the seconds since some start."""
+        return self.elapsed_s
+
+    def pass_by(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.now += timedelta(seconds=seconds)
+        self.elapsed_s += seconds
+
+
+@dataclass
+class Api:
+    """The application under test, and its database as the owner sees it."""
+
+    client: TestClient
+    owner: Engine
+    moment: Moment
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, *, tenant: str = TENANT, **options: Any) -> Result:  # noqa: ANN401  # Falcon's options
+        """Send a GET with a key of `tenant` that has every capability."""
+        token = self._tokens.get(tenant) or self._tokens.setdefault(tenant, self.add_key(tenant))
+        headers = bearer(token) | options.pop("headers", {})
+        return self.client.simulate_get(path, headers=headers, **options)
+
+    def add_key(self, tenant: str = TENANT, **overrides: object) -> str:
+        """Store a new key and return its token; it has every capability unless `overrides` say otherwise."""
+        made = keys.generate()
+        self.store_key(made, tenant, **overrides)
+        return made.token
+
+    def store_key(self, made: keys.NewKey, tenant: str = TENANT, **overrides: object) -> None:
+        """Store the key `made`."""
+        row = {
+            "key_id": made.key_id,
+            "tenant_id": tenant,
+            "secret_sha256": made.secret_sha256,
+            "capabilities": list(CAPABILITIES),
+            "created_at": NOW - timedelta(days=1),
+        }
+        with self.owner.begin() as conn:
+            conn.execute(insert(api_key).values(row | overrides))
+
+    def verify(self, signal: str, **overrides: object) -> None:
+        """Arrange the row that a refresh of `signal` leaves behind: verified now, nothing found for anyone."""
+        row = {
+            "signal": signal,
+            "shard": 0,
+            "as_of": NOW,
+            "verified_at": NOW,
+            "period_s": 60,
+            "window_json": None if signal == "attention" else '{"end":"2026-01-17"}',
+            "empty_content": EMPTY[signal],
+            "rule_version": "1.0",
+            "fence": 1,
+            "refresh_id": 1,
+        }
+        with self.owner.begin() as conn:
+            conn.execute(delete(freshness).where(freshness.c.signal == signal))
+            conn.execute(insert(freshness).values(row | overrides))
+
+    def publish(self, signal: str, content: str, *, tenant: str = TENANT, **overrides: object) -> None:
+        """Arrange a published snapshot of one tenant."""
+        row = {
+            "tenant_id": tenant,
+            "signal": signal,
+            "version": 1,
+            "content": content,
+            "basis": hashlib.sha256(content.encode()).hexdigest(),
+            "shape": "",
+            "window_json": None,
+            "as_of": NOW - timedelta(minutes=5),
+            "computed_at": NOW - timedelta(minutes=5),
+            "rule_version": "1.0",
+            "fence": 1,
+            "refresh_id": 1,
+        }
+        with self.owner.begin() as conn:
+            conn.execute(delete(snapshot).where(snapshot.c.tenant_id == tenant, snapshot.c.signal == signal))
+            conn.execute(insert(snapshot).values(row | overrides))
+
+    def clear(self) -> None:
+        """Remove every row that a test may have left."""
+        with self.owner.begin() as conn:
+            for rows in (api_key, freshness, snapshot, table("runs", schema="public")):
+                conn.execute(delete(rows))
+
+
+#: What the shard serves to a tenant without findings, as a refresh would store it.
+EMPTY: Final = {
+    "patterns": '{"patterns":[]}',
+    "cost": '{"agents":[],"total_anomalies":0,"total_cost_usd":0}',
+    "attention": '{"queue":[],"total_attention_items":0,"weights_version":"1.0"}',
+}
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that carries `token`."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def queue_of(size: int) -> tuple[str, list[str]]:
+    """Return the content and the items of an attention queue of `size` runs."""
+    items = [json.dumps({"run_id": f"run_{rank}", "rank": rank}, separators=(",", ":")) for rank in range(1, size + 1)]
+    return f'{{"queue":[{",".join(items[:20])}],"total_attention_items":{size},"weights_version":"1.0"}}', items

@@ -1,0 +1,117 @@
+"""Fixtures for every part: real PostgreSQL and Valkey, private to the session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+# A developer's settings must not reach a test, and modules may read them when imported.
+for _name in [name for name in os.environ if name.startswith(("ACTIVITY_", "PG"))]:  # noqa: TID251  # emptied here
+    del os.environ[_name]  # noqa: TID251  # emptied here
+
+from ops.embedded.valkey import ValkeyServer  # noqa: E402  # after the environment is clean
+from tests.postgres import BINARIES, Server  # noqa: E402  # after the environment is clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+#: The folders whose tests run on every supported server.
+_ON_EVERY_SERVER = {"signals", "worker"}
+_DEFAULT_SERVER = "pg18"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of signals and worker on each supported server."""
+    if "server" in metafunc.fixturenames:
+        everywhere = not _ON_EVERY_SERVER.isdisjoint(metafunc.definition.path.parts)
+        metafunc.parametrize("server", list(BINARIES) if everywhere else [_DEFAULT_SERVER], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def private_folder() -> Iterator[Path]:
+    """Return a folder with a short path, for servers; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="activity-tests-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def servers(private_folder: Path) -> Iterator[dict[str, Server]]:
+    """Return the servers by name; each starts when it is first used, and keeps running until the end."""
+    known = {name: Server(name, private_folder) for name in BINARIES}
+    yield known
+    for server in known.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
+    """Return the server that the test runs on."""
+    name: str = request.param
+    if not BINARIES[name].is_dir():
+        pytest.skip(f"{BINARIES[name]} is absent: no server of that version on this machine")
+    return servers[name]
+
+
+@pytest.fixture(scope="session")
+def database_url(server: Server) -> str:
+    """Return the owner's URL of a migrated database; tests leave it as they found it."""
+    return server.shared_url
+
+
+@pytest.fixture
+def conn(server: Server) -> Iterator[Connection]:
+    """Return a connection as the owner, in a transaction that is rolled back."""
+    with server.shared_engine.connect() as connection, connection.begin() as transaction:
+        yield connection
+        transaction.rollback()
+
+
+@pytest.fixture
+def new_database(server: Server) -> Iterator[Callable[[], str]]:
+    """Return a factory of migrated databases, as URLs of the owner; dropped afterwards."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(server.create_migrated_database())
+        return made[-1]
+
+    yield make
+    for url in made:
+        server.drop_database(url)
+
+
+@pytest.fixture
+def fresh_database(new_database: Callable[[], str]) -> str:
+    """Return the owner's URL of a migrated database that is the test's own; committed data is allowed."""
+    return new_database()
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[str]:
+    """Return the owner's URL of a database without our schema, for migrations."""
+    url = server.create_empty_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(private_folder: Path) -> Iterator[ValkeyServer]:
+    """Return a running Valkey, private to the session."""
+    valkey = ValkeyServer(private_folder / "valkey")
+    valkey.start()
+    yield valkey
+    valkey.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """Return the URL of a real Valkey that tests share."""
+    return valkey_server.url
