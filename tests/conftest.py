@@ -31,7 +31,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of signals and worker on each supported server."""
     if "server" in metafunc.fixturenames:
         everywhere = not _ON_EVERY_SERVER.isdisjoint(metafunc.definition.path.parts)
-        metafunc.parametrize("server", list(BINARIES) if everywhere else [_DEFAULT_SERVER], indirect=True, scope="session")
+        metafunc.parametrize(
+            "server", list(BINARIES) if everywhere else [_DEFAULT_SERVER], indirect=True, scope="session"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -49,21 +49,21 @@ _STEP: Final = {
 }
 
 
-def insert_run(conn: Connection, **overrides: Any) -> str:
+def insert_run(conn: Connection, **overrides: Any) -> str:  # noqa: ANN401  # any column's value
     """Insert one run and return its id; a run completed an hour before AS_OF unless `overrides` say otherwise."""
     row = {"id": f"run-{next(_numbers)}", **_RUN, **overrides}
     _insert(conn, "runs", row)
     return str(row["id"])
 
 
-def insert_trace(conn: Connection, **overrides: Any) -> str:
+def insert_trace(conn: Connection, **overrides: Any) -> str:  # noqa: ANN401  # any column's value
     """Insert one trace and return its trace_id; name its `run_id`."""
     row = {"trace_id": f"trace-{next(_numbers)}", **_TRACE, **overrides}
     _insert(conn, "aos_traces", row)
     return str(row["trace_id"])
 
 
-def insert_step(conn: Connection, trace_id: str, step_index: int, **overrides: Any) -> None:
+def insert_step(conn: Connection, trace_id: str, step_index: int, **overrides: Any) -> None:  # noqa: ANN401  # any column's value
     """Insert the step at `step_index` of a trace."""
     _insert(conn, "aos_trace_steps", {"trace_id": trace_id, "step_index": step_index, **_STEP, **overrides})
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine, make_url, text
 
-from migrations import roles, runner
+from migrations import runner
 from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
-from snapshots import database
+from snapshots import database, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +52,7 @@ class Server:
     def _template(self) -> str:
         """Return the name of a migrated database that nobody is connected to."""
         url = self.create_database(_TEMPLATE)
-        roles.ensure_roles(url)
-        runner.upgrade(url)
+        runner.migrate(settings.load(database_url=url))
         return _TEMPLATE
 
     @cached_property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from worker.results import RefreshResult
 
 _log = logging.getLogger(__name__)
+
+#: What a refresh may take, until its transaction ends.
+_LIMITS: Final = text("select set_config('statement_timeout', :timeout, true), set_config('work_mem', :work_mem, true)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
 
 def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Settings) -> RefreshResult | None:
     with engine.begin() as conn:
-        conn.execute(text("select set_config('statement_timeout', :ms, true)"), {"ms": _timeout_ms(settings)})
+        conn.execute(_LIMITS, _limits(settings))
         if not _take_lock(conn, attempt):
             ledger.mark_coalesced(books, attempt.refresh_id)
             return None
@@ -85,8 +88,8 @@ def _take_lock(conn: Connection, attempt: Attempt) -> bool:
     return locks.try_take(conn, attempt.signal)
 
 
-def _timeout_ms(settings: Settings) -> str:
-    return str(settings.refresh_timeout_s * 1000)
+def _limits(settings: Settings) -> dict[str, str]:
+    return {"timeout": f"{settings.refresh_timeout_s}s", "work_mem": f"{settings.refresh_work_mem_mb}MB"}
 
 
 def refresh(

@@ -1,4 +1,4 @@
-"""The system user that runs PostgreSQL: ourselves, or an unprivileged one when we are root (PostgreSQL refuses root)."""
+"""The system user that runs PostgreSQL: ourselves, or an unprivileged one when we are root, which it refuses."""
 
 from __future__ import annotations
 

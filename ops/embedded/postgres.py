@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+import psutil
 import psycopg2
 
 from ops import children
@@ -25,8 +26,6 @@ from snapshots.errors import ActivityError, DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import psutil
 
 
 def _wheel_folder() -> Path:
@@ -48,7 +47,7 @@ _POLL_S: Final = 0.05
 #: Fast shutdown, immediate shutdown, and what nothing survives.
 _STOP: Final[Sequence[children.Step]] = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 #: The same for backends whose postmaster is gone: they end by themselves as soon as they notice.
-_STOP_ORPHAN: Final[Sequence[children.Step]] = ((signal.SIGTERM, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+_STOP_ORPHANS: Final[Sequence[children.Step]] = ((signal.SIGTERM, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 #: Nothing of ours (secrets, libpq's variables, a locale that does not exist) reaches the server.
 _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
@@ -100,6 +99,7 @@ class PostgresCluster:
 
         Raises ActivityError for data of another version, and when the server ends or does not answer in time.
         """
+        self.stop()
         self._open_ways()
         if (self._data / "PG_VERSION").exists():
             self._check_version()
@@ -115,14 +115,14 @@ class PostgresCluster:
     def stop(self) -> None:
         """Stop the server: fast, then at once; does nothing when it does not run."""
         if self._process is not None:
-            children.end(self._process, _STOP)
+            children.end([self._process], _STOP)
             self._process = None
         if self._socket_folder != self._data and self._socket_folder.is_dir():
             shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     @property
     def process(self) -> psutil.Popen | None:
-        """The running server's process, for a supervisor to watch."""
+        """Return the running server's process, for a supervisor to watch."""
         return self._process
 
     def url(self, user: str, password: str, database: str) -> str:
@@ -141,7 +141,9 @@ class PostgresCluster:
         except OSError as ex:
             raise ActivityError(f"{self._folder}: cannot be created ({ex.strerror})") from ex
         if not self._account.switches and self._folder.stat().st_uid != self._account.uid:
-            raise ActivityError(f"{self._folder}: belongs to another user; start as that user, or choose another folder")
+            raise ActivityError(
+                f"{self._folder}: belongs to another user; start as that user, or choose another folder"
+            )
         self._account.open_way_to(self._folder)
         self._account.own(self._folder)
         self._account.open_tree(self._binaries.parent)
@@ -181,22 +183,35 @@ class PostgresCluster:
         command = [str(self._binaries / program), *arguments]
         try:
             done = subprocess.run(  # noqa: S603  # our own binaries and arguments
-                command, cwd=self._folder, env=_ENVIRONMENT, capture_output=True, text=True, check=True, **self._account.options
+                command,
+                cwd=self._folder,
+                env=_ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                check=True,
+                **self._account.options,
             )
         except subprocess.CalledProcessError as ex:
             raise ActivityError(f"{program}: {_last_line(ex.stderr)}") from ex
         except OSError as ex:
             raise ActivityError(f"{command[0]}: cannot be run ({ex.strerror})") from ex
-        return done.stdout
+        return str(done.stdout)
 
     def _stop_leftovers(self) -> None:
         """Stop a server whose supervisor was killed, then what a killed server left of its processes."""
         recorded = self._recorded_pid()
         servers = children.servers_in(self._data, "postgres")
-        for server in sorted(servers, key=lambda process: process.pid != recorded):
-            if server.is_running():
-                _log.warning("%s: stopping a server that was left behind (pid %d)", self._folder, server.pid)
-                children.end(server, _STOP if server.pid == recorded else _STOP_ORPHAN)
+        if servers:
+            _log.warning("%s: stopping a server that was left behind", self._folder)
+            children.end([server for server in servers if server.pid == recorded], _STOP)
+            children.end(servers, _STOP_ORPHANS)
+        if recorded is not None and psutil.pid_exists(recorded):
+            self._remove_lock_files()
+
+    def _remove_lock_files(self) -> None:
+        """Remove lock files that name a zombie or a stranger who has the pid now: PostgreSQL would take it for itself."""
+        for path in (self._data / "postmaster.pid", self._socket_folder / f"{_SOCKET_NAME}.lock"):
+            path.unlink(missing_ok=True)
 
     def _recorded_pid(self) -> int | None:
         try:
@@ -212,7 +227,9 @@ class PostgresCluster:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in {self._account.uid, self._data.stat().st_uid, 0}:
-            raise ActivityError(f"{folder}: belongs to another user; remove it, or choose another folder with --data-dir")
+            raise ActivityError(
+                f"{folder}: belongs to another user; remove it, or choose another folder with --data-dir"
+            )
         folder.chmod(0o700)
         self._account.own(folder)
 
@@ -244,7 +261,7 @@ class PostgresCluster:
 
 
 def _socket_folder(data: Path) -> Path:
-    """Return the folder for the socket of the cluster in `data`: there, unless the path is too long or libpq splits it."""
+    """Return the folder for the socket: `data`, unless the path would be too long or libpq would split it."""
     name = "activity-" + hashlib.sha256(bytes(data)).hexdigest()[:16]
     candidates = [data, Path(tempfile.gettempdir()).resolve() / name, Path("/tmp") / name]  # noqa: S108  # checked when made
     fitting = (folder for folder in candidates if len(bytes(folder / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT)

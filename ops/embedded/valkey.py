@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -20,6 +19,7 @@ from snapshots.errors import ActivityError, BrokerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import psutil
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class ValkeyServer:
-    """A server with its data in `folder`; port and password are new at each start.
+    """A server with its data in `folder`; port and password are new with each object, and kept when it starts again.
 
     Whoever starts it must be alone with the folder. Messages go to `log_file`.
     """
@@ -54,7 +54,7 @@ class ValkeyServer:
 
     @property
     def process(self) -> psutil.Popen | None:
-        """The running server's process, for a supervisor to watch."""
+        """Return the running server's process, for a supervisor to watch."""
         return self._process
 
     def start(self, patience_s: float = 60.0) -> None:
@@ -66,32 +66,34 @@ class ValkeyServer:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as ex:
             raise ActivityError(f"{self._folder}: cannot be created ({ex.strerror})") from ex
+        self.stop()
         self._stop_leftovers()
         deadline = time.monotonic() + patience_s
         for _ in range(_ATTEMPTS):
+            self._port = self._port or _free_port()
             self._spawn()
             if self._answers_before(deadline):
                 return
             self.stop()
+            self._port = 0
         raise BrokerUnavailableError(f"Valkey does not start; see {self._log_file}")
 
     def stop(self) -> None:
         """Stop the server; does nothing when it does not run."""
         if self._process is not None:
-            children.end(self._process, _STOP)
+            children.end([self._process], _STOP)
             self._process = None
 
     def _stop_leftovers(self) -> None:
-        for server in children.servers_in(self._folder, get_binary_path().name):
-            _log.warning("%s: stopping a server that was left behind (pid %d)", self._folder, server.pid)
-            children.end(server, _STOP)
+        servers = children.servers_in(self._folder, get_binary_path().name)
+        if servers:
+            _log.warning("%s: stopping a server that was left behind", self._folder)
+            children.end(servers, _STOP)
 
     def _spawn(self) -> None:
         """Start the binary; the configuration goes through its standard input, since arguments are for all to see."""
-        self._port = _free_port()
         command = [str(get_binary_path()), "-"]
-        options = {"env": _ENVIRONMENT, "cwd": self._folder, "stdin": subprocess.PIPE}
-        process = children.spawn(command, self._log_file, **options)
+        process = children.spawn(command, self._log_file, env=_ENVIRONMENT, stdin=subprocess.PIPE, cwd=self._folder)
         self._process = process
         with contextlib.suppress(BrokenPipeError):  # it ended at once; waiting for its answer finds that out
             process.stdin.write(self._configuration().encode())
@@ -99,17 +101,19 @@ class ValkeyServer:
 
     def _configuration(self) -> str:
         folder = str(self._folder).replace("\\", "\\\\").replace('"', '\\"')
-        return "\n".join((
-            f"bind {_HOST}",
-            f"port {self._port}",
-            f"requirepass {self._password}",
-            f'dir "{folder}"',
-            "daemonize no",
-            "appendonly yes",
-            'save ""',
-            "maxmemory-policy noeviction",
-            "",
-        ))
+        return "\n".join(
+            (
+                f"bind {_HOST}",
+                f"port {self._port}",
+                f"requirepass {self._password}",
+                f'dir "{folder}"',
+                "daemonize no",
+                "appendonly yes",
+                'save ""',
+                "maxmemory-policy noeviction",
+                "",
+            )
+        )
 
     def _answers_before(self, deadline: float) -> bool:
         with redis.Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=5, retry=None) as client:

@@ -1,7 +1,7 @@
 """The wire contract of errors (R9), said once.
 
-Every error is an RFC 9457 problem document: `application/problem+json`, with type, title, status, detail, instance and the
-stable code `error`; nobody may keep it; it tells nothing about the inside.
+Every error is an RFC 9457 problem document: `application/problem+json`, with type, title, status, detail, instance and
+the stable code `error`; nobody may keep it; it tells nothing about the inside.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from falcon.testing import Result
 
 #: What no error may ever quote.
-INSIDE = ("Traceback", "psycopg2", "sqlalchemy", "select ", "SELECT ", "tenant_run", "api_key", "public.runs", "password")
+INSIDE = (
+    "Traceback",
+    "psycopg2",
+    "sqlalchemy",
+    "select ",
+    "SELECT ",
+    "tenant_run",
+    "api_key",
+    "public.runs",
+    "password",
+)
 
 
 def assert_problem(result: Result, status: int, error: str) -> dict[str, Any]:

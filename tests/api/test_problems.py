@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-BAD_INSTANTS = ("yesterday", "2026-01-17", "2026-01-17T12:00:00", "2026-01-17T12:00:00+02:00:00", "2026-02-30T00:00:00Z")
-BAD_LIMITS = ("0", "-1", "abc", "1.5", "", "%2B5", "١", "99999999999999999999")
+BAD_INSTANTS = (
+    "yesterday",
+    "2026-01-17",
+    "2026-01-17T12:00:00",
+    "2026-01-17T12:00:00+02:00:00",
+    "2026-02-30T00:00:00Z",
+)
+BAD_LIMITS = ("0", "-1", "abc", "1.5", "", "%2B5", "\u0661", "99999999999999999999")
 
 
 def path_and_query(endpoint: str, query: str) -> str:
@@ -90,7 +96,8 @@ def test_a_malformed_timestamp_is_named(api: Api, path: str, name: str, value: s
 
 
 @pytest.mark.parametrize(
-    "value", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-17T12:00:00.1234567Z", "0000-01-01T00:00:00Z"]
+    "value",
+    ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-17T12:00:00.1234567Z", "0000-01-01T00:00:00Z"],
 )
 def test_a_timestamp_out_of_reach_is_malformed(api: Api, value: str) -> None:
     result = api.get(f"{PREFIX}/runs", params={"completed_before": value})
@@ -193,9 +200,7 @@ def test_a_database_without_our_schema_is_a_mismatch(api: Api, empty_database: s
     engine.dispose()
 
 
-def test_a_failure_that_nobody_foresaw_is_logged_and_not_described(
-    api: Api, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failure_that_nobody_foresaw_is_logged_and_not_described(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     api.verify("attention")
     api.publish("attention", '{"not":"a queue"}', items=["{}"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from snapshots.database import connect
 
@@ -20,3 +21,12 @@ def engine(fresh_database: str) -> Iterator[Engine]:
     engine = connect(fresh_database, name="activity tests")
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def broker_url(valkey_url: str) -> Iterator[str]:
+    """Yield the URL of an empty broker."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        yield valkey_url
+        client.flushall()

@@ -1,0 +1,45 @@
+"""The processes of an installation: what each runs, and the secrets that it is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from ops.children import INSTANCE_VARIABLE
+from ops.supervisor import Program
+from snapshots.settings import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from snapshots.settings import Settings
+
+#: The URLs that each process is given, and no other: what it cannot reach it cannot harm.
+_URLS: Final[Mapping[str, Sequence[str]]] = {
+    "worker": ("worker_database_url", "broker_url"),
+    "beat": ("broker_url",),
+    "api": ("auth_database_url", "reader_database_url"),
+    "demo-feed": ("database_url",),
+}
+_SECRETS: Final = frozenset(
+    f"{PREFIX}{name}_URL" for name in ("DATABASE", "WORKER_DATABASE", "AUTH_DATABASE", "READER_DATABASE", "BROKER")
+)
+
+
+def program(name: str, current: Settings, folder: Path) -> Program:
+    """Return the process `name` of the installation in `folder`, run by this interpreter."""
+    options = ["--port", str(current.api_port)] if name == "api" else []
+    inherited = {key: value for key, value in os.environ.items() if key not in _SECRETS}  # noqa: TID251  # handed on
+    environment = {**inherited, **_urls(name, current), INSTANCE_VARIABLE: str(folder)}
+    return Program(name, [sys.executable, "-m", "ops.cli", name, *options], environment)
+
+
+def _urls(name: str, current: Settings) -> dict[str, str]:
+    """Return the variables of the URLs that `name` needs; the owner's stands in under its own name, as everywhere."""
+    found = {}
+    for url in _URLS[name]:
+        field = url if getattr(current, url) is not None else "database_url"
+        found[f"{PREFIX}{field.upper()}"] = str(getattr(current, field).get_secret_value())
+    return found

@@ -1,0 +1,100 @@
+"""What `activity up` asks the database and the network before it says ready."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, insert, literal, select, text
+
+from ops.demo import DEMO_TENANT
+from snapshots import keys
+from snapshots.errors import ActivityError
+from snapshots.signals import CAPABILITIES, SIGNALS
+from snapshots.tables import api_key, freshness
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Engine
+
+    from ops.instance import Instance
+
+_READY_TIMEOUT_S: Final = 5
+_OK: Final = 200
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ActivityError unless the port can be listened on; asked first, since several servers may share a port."""
+    try:
+        with socket.create_server((host, port)):
+            return
+    except OSError as ex:
+        raise ActivityError(
+            f"port {port} on {host}: cannot be listened on ({ex.strerror}); choose another with --port"
+        ) from ex
+
+
+def is_empty(engine: Engine) -> bool:
+    """Tell whether the source has no run at all."""
+    with engine.connect() as conn:
+        return conn.execute(text("select 1 from public.runs limit 1")).first() is None
+
+
+def has_demo(engine: Engine) -> bool:
+    """Tell whether the demo's runs are there: only then may its feed add more."""
+    found = text("select 1 from public.runs where tenant_id = :tenant and is_synthetic limit 1")
+    with engine.connect() as conn:
+        return conn.execute(found, {"tenant": DEMO_TENANT}).first() is not None
+
+
+def demo_key(engine: Engine, instance: Instance) -> str:
+    """Return the API key of the demo's tenant; one that the database does not know (any more) is replaced."""
+    token = instance.demo_key()
+    if token is not None and _is_known(engine, token):
+        return token
+    made = keys.generate()
+    row = {"key_id": made.key_id, "secret_sha256": made.secret_sha256, "tenant_id": DEMO_TENANT}
+    with engine.begin() as conn:
+        conn.execute(insert(api_key).values(**row, capabilities=list(CAPABILITIES), label="demo"))
+    instance.keep_demo_key(made.token)
+    return made.token
+
+
+def _is_known(engine: Engine, token: str) -> bool:
+    parts = keys.parse(token)
+    if parts is None:
+        return False
+    key_id, secret = parts
+    live = api_key.c.key_id == key_id, api_key.c.revoked_at.is_(None), api_key.c.tenant_id == DEMO_TENANT
+    with engine.connect() as conn:
+        stored = conn.execute(select(api_key.c.secret_sha256).where(*live)).scalar()
+    return stored is not None and keys.matches(secret, stored)
+
+
+def clock(engine: Engine) -> datetime:
+    """Return the database's clock."""
+    with engine.connect() as conn:
+        now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
+def unpublished(engine: Engine, since: datetime) -> list[str]:
+    """Return the signals that have not been published at or after `since`."""
+    published = select(freshness.c.signal).where(freshness.c.verified_at >= literal(since))
+    with engine.connect() as conn:
+        done = set(conn.execute(published).scalars())
+    return [signal for signal in SIGNALS if signal not in done]
+
+
+def api_is_ready(host: str, port: int) -> bool:
+    """Ask the API whether it serves."""
+    connection = http.client.HTTPConnection(host, port, timeout=_READY_TIMEOUT_S)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == _OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,47 @@
+"""The signals' tests: how many random databases they try, and a host whose runs hold naive times (R4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from sqlalchemy import text
+
+from snapshots.settings import Settings, load
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: Each example runs in a savepoint of the test's own transaction, so that sharing the fixture is no fault.
+_SHARED = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("small", max_examples=30, derandomize=True, **_SHARED)
+settings.register_profile("full", max_examples=200, **_SHARED)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("small")
+
+_VIEWS = ("public.v_runs_o2", "signals.source_run")
+_NAIVE = ("started_at", "completed_at", "created_at")
+
+
+@pytest.fixture
+def defaults() -> Settings:
+    """Return the settings of a deployment that sets nothing."""
+    return load()
+
+
+@pytest.fixture(params=["aware times", "naive times"])
+def host(request: pytest.FixtureRequest, conn: Connection) -> Connection:
+    """Return a connection to our own source tables, and to a host's whose `runs` hold UTC without a zone (R4)."""
+    if request.param == "naive times":
+        _make_naive(conn)
+    return conn
+
+
+def _make_naive(conn: Connection) -> None:
+    views = {view: conn.execute(text("select pg_get_viewdef(:view)"), {"view": view}).scalar_one() for view in _VIEWS}
+    changes = (f"alter column {name} type timestamp using {name} at time zone 'UTC'" for name in _NAIVE)
+    conn.execute(text(f"drop view {', '.join(_VIEWS)} cascade"))
+    conn.execute(text(f"alter table public.runs {', '.join(changes)}"))
+    for view, definition in views.items():
+        conn.execute(text(f"create view {view} as {definition}"))

@@ -1,0 +1,32 @@
+-- Finds the runs of each tenant that need a person first, in the order of their scores (R3, R23).
+-- reads: pg_temp.stage_attention_run
+-- grain: one row per tenant and rank
+-- params: item_limit, hide_abandoned
+with ranked_run as (
+    select
+        run.*,
+        row_number() over (
+            partition by run.tenant_id
+            order by run.attention_score desc, run.run_id collate "C" asc
+        ) as rank
+    from pg_temp.stage_attention_run as run
+    where not (cast(:hide_abandoned as boolean) and run.is_abandoned)
+)
+
+select
+    ranked_run.tenant_id,
+    ranked_run.rank,
+    ranked_run.run_id,
+    ranked_run.attention_score,
+    ranked_run.risk_contribution,
+    ranked_run.impact_contribution,
+    ranked_run.latency_contribution,
+    ranked_run.recency_contribution,
+    ranked_run.evidence_contribution,
+    ranked_run.reasons,
+    ranked_run.state,
+    ranked_run.status,
+    ranked_run.started_at,
+    ranked_run.is_abandoned
+from ranked_run
+where ranked_run.rank <= cast(:item_limit as integer)

@@ -1,0 +1,188 @@
+-- Finds the response content of the pattern signal: one entry per pattern, for two of the patterns per skill (R14).
+-- reads: pg_temp.stage_pattern_item, pg_temp.stage_trace_fact
+-- grain: one row per tenant with findings, and one under the empty name for tenants without any
+-- params: stated_parameters, confidence_version
+with confidence_rule (pattern_type, position, base, slope, origin, ceiling) as (
+    -- R15: base + slope * (evidence - origin), never above the ceiling. The third has a ceiling for the deployments
+    -- whose loop window is longer than the spec's five steps, where it would pass 1.
+    values
+    ('retry_loop', 1, 0.80, 0.10, 3, 0.99),
+    ('step_oscillation', 2, 0.60, 0.10, 3, 0.95),
+    ('tool_call_loop', 3, 0.70, 0.06, 3, 0.99),
+    ('timeout_cascade', 4, 0.60, 0.15, 2, 0.95)
+),
+
+described_item as (
+    select
+        item.*,
+        case item.pattern_type
+            when 'retry_loop' then (
+                select row_to_json(described.*) from (
+                    select
+                        item.run_id,
+                        item.retry_count,
+                        item.max_step_retries,
+                        item.total_retries
+                ) as described
+            )
+            when 'step_oscillation' then (
+                select row_to_json(described.*) from (
+                    select
+                        item.run_id,
+                        item.oscillation_count
+                ) as described
+            )
+            when 'tool_call_loop' then (
+                select row_to_json(described.*) from (
+                    select
+                        item.run_id,
+                        item.loop_depth
+                ) as described
+            )
+            when 'timeout_cascade' then (
+                select row_to_json(described.*) from (
+                    select
+                        item.run_id,
+                        item.slow_step_count,
+                        trim_scale(round(item.avg_duration_ms, 4)) as avg_duration_ms
+                ) as described
+            )
+        end as run_json
+    from pg_temp.stage_pattern_item as item
+),
+
+entry as (
+    select
+        item.tenant_id,
+        item.pattern_type,
+        item.skill_id,
+        min(item.rank) as strongest_rank,
+        count(*) as run_count,
+        array_agg(item.run_id order by item.rank asc) as run_ids,
+        string_agg(cast(item.run_json as text), ',' order by item.rank asc) as runs,
+        avg(item.total_retries) as avg_retries,
+        avg(item.avg_duration_ms) as avg_duration_ms
+    from described_item as item
+    group by item.tenant_id, item.pattern_type, item.skill_id
+),
+
+-- Counts are those of the strongest run, averages are means over the entry's runs (R14).
+detailed_entry as (
+    select
+        entry.*,
+        case entry.pattern_type
+            when 'retry_loop' then entry.avg_retries
+            when 'step_oscillation' then strongest.oscillation_count
+            when 'tool_call_loop' then strongest.loop_depth
+            when 'timeout_cascade' then strongest.slow_step_count
+        end as evidence,
+        case entry.pattern_type
+            when 'retry_loop' then (
+                select row_to_json(detail.*) from (
+                    select
+                        trim_scale(round(entry.avg_retries, 4)) as avg_retries,
+                        strongest.retry_count as retrying_steps,
+                        strongest.max_step_retries
+                ) as detail
+            )
+            when 'step_oscillation' then (
+                select row_to_json(detail.*) from (
+                    select
+                        entry.skill_id,
+                        strongest.oscillation_count
+                ) as detail
+            )
+            when 'tool_call_loop' then (
+                select row_to_json(detail.*) from (
+                    select
+                        entry.skill_id,
+                        strongest.loop_depth
+                ) as detail
+            )
+            when 'timeout_cascade' then (
+                select row_to_json(detail.*) from (
+                    select
+                        strongest.slow_step_count,
+                        trim_scale(round(entry.avg_duration_ms, 4)) as avg_duration_ms
+                ) as detail
+            )
+        end as details
+    from entry
+    inner join pg_temp.stage_pattern_item as strongest
+        on
+            entry.tenant_id = strongest.tenant_id
+            and entry.pattern_type = strongest.pattern_type
+            and entry.strongest_rank = strongest.rank
+),
+
+written_entry as (
+    select
+        detailed_entry.tenant_id,
+        detailed_entry.strongest_rank,
+        confidence_rule.position,
+        (
+            select cast(row_to_json(written.*) as text) from (
+                select
+                    detailed_entry.pattern_type,
+                    detailed_entry.run_ids,
+                    detailed_entry.run_count as count,
+                    trim_scale(round(greatest(0.5, least(
+                        confidence_rule.ceiling,
+                        confidence_rule.base
+                        + confidence_rule.slope * (detailed_entry.evidence - confidence_rule.origin)
+                    )), 2)) as confidence,
+                    detailed_entry.details,
+                    cast('[' || detailed_entry.runs || ']' as json) as runs
+            ) as written
+        ) as entry_json
+    from detailed_entry
+    inner join confidence_rule on detailed_entry.pattern_type = confidence_rule.pattern_type
+),
+
+pattern_list as (
+    select
+        written_entry.tenant_id,
+        string_agg(
+            written_entry.entry_json, ',' order by written_entry.position asc, written_entry.strongest_rank asc
+        ) as patterns
+    from written_entry
+    group by written_entry.tenant_id
+),
+
+data_quality as (
+    select
+        fact.tenant_id,
+        sum(fact.non_finite_durations) as non_finite_durations
+    from pg_temp.stage_trace_fact as fact
+    where fact.non_finite_durations > 0
+    group by fact.tenant_id
+),
+
+answered_tenant as (
+    select '' as tenant_id
+    union distinct
+    select pattern_list.tenant_id from pattern_list
+    union distinct
+    select data_quality.tenant_id from data_quality
+),
+
+answer as (
+    select
+        answered_tenant.tenant_id,
+        '{"patterns":[' || coalesce(pattern_list.patterns, '')
+        || '],"parameters":' || cast(:stated_parameters as text)
+        || ',"confidence_version":' || to_json(cast(:confidence_version as text))
+        || ',"data_quality":{"non_finite_durations":' || coalesce(data_quality.non_finite_durations, 0)
+        || '}}' as content
+    from answered_tenant
+    left join pattern_list on answered_tenant.tenant_id = pattern_list.tenant_id
+    left join data_quality on answered_tenant.tenant_id = data_quality.tenant_id
+)
+
+select
+    answer.tenant_id,
+    answer.content,
+    null as items,
+    md5(answer.content) as basis,
+    md5(answer.content) as shape
+from answer
