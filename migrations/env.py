@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _UNMANAGED_PREFIX = "snapshot_history_"
 
 
-def include_name(name: str | None, kind: str, parents: MutableMapping[Any, str | None] | Mapping[Any, str | None]) -> bool:
+def include_name(
+    name: str | None, kind: str, parents: MutableMapping[Any, str | None] | Mapping[Any, str | None]
+) -> bool:
     """Tell autogenerate which names are ours."""
     if kind == "schema":
         return name == SCHEMA
@@ -36,6 +38,7 @@ context.configure(
     compare_server_default=False,
 )
 connection.exec_driver_sql(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+connection.exec_driver_sql("set statement_timeout = 0")
 connection.commit()
 with context.begin_transaction():
     context.run_migrations()

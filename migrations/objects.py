@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from alembic import op
 
-from snapshots.tables import SCHEMA, created_object
+from snapshots.tables import created_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,18 +56,19 @@ def create_index(name: str, table: str, definition: str, revision: str, *, uniqu
 
 def _is_invalid(name: str) -> bool:
     """Tell whether `name` is an index that was left INVALID, and is ours: a host's own is the host's to mend."""
-    statement = sa.text(
-        "select exists (select from pg_index where indexrelid = to_regclass(:name) and not indisvalid)"
-        f" and exists (select from {SCHEMA}.created_object where kind = 'index' and created_object.name = :name)"  # noqa: S608  # constant
-    )
-    return bool(op.get_bind().execute(statement, {"name": name}).scalar_one())
+    invalid = sa.text("select 1 from pg_index where indexrelid = to_regclass(:name) and not indisvalid")
+    ours = sa.select(created_object).where(created_object.c.kind == "index", created_object.c.name == name)
+    bind = op.get_bind()
+    return bind.execute(invalid, {"name": name}).first() is not None and bind.execute(ours).first() is not None
 
 
 def record(kind: str, name: str, revision: str) -> None:
     """Write down that `revision` created `name`."""
     statement = sa.dialects.postgresql.insert(created_object)
     op.get_bind().execute(
-        statement.values(kind=kind, name=name, revision=revision).on_conflict_do_nothing(index_elements=["kind", "name"])
+        statement.values(kind=kind, name=name, revision=revision).on_conflict_do_nothing(
+            index_elements=["kind", "name"]
+        )
     )
 
 
@@ -83,7 +84,7 @@ def drop_recorded(revision: str) -> None:
         op.get_bind().execute(created_object.delete().where(*forgotten))
 
 
-def _recorded(revision: str) -> Sequence[sa.Row[tuple[str, str]]]:
+def _recorded(revision: str) -> Sequence[sa.Row[str, str]]:
     statement = sa.select(created_object.c.kind, created_object.c.name).where(created_object.c.revision == revision)
     newest_first = statement.order_by(created_object.c.created_at.desc(), created_object.c.name.desc())
     return op.get_bind().execute(newest_first).all()

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 from psycopg2.extensions import encrypt_password
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from ops.embedded.valkey import ValkeyServer
-from snapshots import database, settings
+from snapshots import database
 from snapshots.errors import BrokerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Foundation:
             urls["broker_url"] = self._valkey.url
         elif self._settings.broker_url is not None:
             _reach(self._settings.broker_url.get_secret_value())
-        return settings.load(**urls) if urls else self._settings
+        return self._settings.model_copy(update={name: SecretStr(url) for name, url in urls.items()})
 
     def revive(self, report: Callable[[str], None]) -> None:
         """Start an embedded server that has ended again, under its old address."""
@@ -93,7 +94,7 @@ def _prepare(conn: Connection, passwords: Mapping[str, str]) -> None:
     if owner not in known:
         conn.execute(text(f"create role {owner} login createrole"))
     for login in sorted({owner, *passwords} & {owner, *known}):
-        conn.execute(text(f"alter role {login} password '{_hashed(conn, login, passwords[login])}'"))
+        conn.exec_driver_sql(f"alter role {login} password '{_hashed(conn, login, passwords[login])}'")
     if conn.execute(text("select 1 from pg_database where datname = :name"), {"name": DATABASE}).first() is None:
         conn.execute(text(f"create database {DATABASE} owner {owner}"))
 

@@ -109,7 +109,12 @@ def _broker(settings: Settings) -> BrokerHealth:
         answers = create_app(settings).control.ping(timeout=PING_TIMEOUT_S) or []
     except (redis.RedisError, BrokerError, OSError):
         return BrokerHealth()
-    return BrokerHealth(True, depth, sorted(name for answer in answers for name in answer), beat_alive)
+    return BrokerHealth(
+        answers=True,
+        queue_depth=depth,
+        workers=sorted(name for answer in answers for name in answer),
+        beat_alive=beat_alive,
+    )
 
 
 def _signal_line(signal: SignalHealth) -> str:

@@ -104,6 +104,7 @@ class Installation:
         explain_at = time.monotonic() + _LONG_WAIT_S
         while missing := startup.unpublished(engine, since) or self._missing_api():
             self._watch(foundation)
+            self._supervisor.check_steady()
             if time.monotonic() > explain_at:
                 self._report(f"still waiting for {', '.join(missing)}; see {self._instance.logs}")
                 explain_at = time.monotonic() + _LONG_WAIT_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from kombu.exceptions import OperationalError as BrokerError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Row
 
     from snapshots.settings import Settings
 
@@ -79,16 +79,15 @@ def wait(engine: Engine, requested: Mapping[str, int], *, timeout_s: int) -> Non
         raise ActivityError(f"{', '.join(failures)}: the refresh failed")
 
 
-def _finished(books: Connection, ids: Sequence[int]) -> Sequence[object]:
+def _finished(books: Connection, ids: Sequence[int]) -> Sequence[Row[Any]]:
     over = refresh.c.refresh_id.in_(ids), refresh.c.finished_at.is_not(None)
     return books.execute(select(refresh).where(*over).order_by(refresh.c.refresh_id)).all()
 
 
-def _describe(row: object) -> str:
-    state = getattr(row, "state", "")
-    if state == "failed":
-        return f"failed: {getattr(row, 'error_class', '')}: {getattr(row, 'error', '')}"
-    return f"{state}, {getattr(row, 'tenants_changed', 0)} of {getattr(row, 'tenants_seen', 0)} tenants changed"
+def _describe(row: Row[Any]) -> str:
+    if row.state == "failed":
+        return f"failed: {row.error_class}: {row.error}"
+    return f"{row.state}, {row.tenants_changed or 0} of {row.tenants_seen or 0} tenants changed"
 
 
 def print_differences(

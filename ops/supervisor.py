@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ops import children
+from snapshots.errors import ActivityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 30.0
 #: One that ran for this long starts over with the first delay, seconds.
 _SETTLED_S: Final = 60.0
+#: As many ends in a row are no accident.
+_UNSTEADY: Final = 4
 _STOP: Final[Sequence[children.Step]] = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 10.0))
 
 
@@ -38,7 +41,7 @@ class _Child:
     log_file: Path
     process: psutil.Popen
     started: float
-    delay_s: float = _FIRST_DELAY_S
+    ends_in_a_row: int = 0
     due: float | None = None
 
 
@@ -65,6 +68,12 @@ class Supervisor:
                 child.process, child.started = self._spawn(child.program, child.log_file), time.monotonic()
                 child.due = None
 
+    def check_steady(self) -> None:
+        """Raise ActivityError when a program has ended again and again since it was started."""
+        for child in self._children.values():
+            if child.ends_in_a_row >= _UNSTEADY:
+                raise ActivityError(f"{child.program.name} does not stay up; see {child.log_file}")
+
     def stop(self, names: Sequence[str], hurried: Callable[[], bool]) -> None:
         """Stop the programs of these names together; `hurried` cuts their time short."""
         going = [child.process for child in (self._children.pop(name, None) for name in names) if child is not None]
@@ -79,13 +88,14 @@ class Supervisor:
         now = time.monotonic()
         children.end_group(child.process.pid)
         if now - child.started > _SETTLED_S:
-            child.delay_s = _FIRST_DELAY_S
-        child.due = now + child.delay_s
+            child.ends_in_a_row = 0
+        delay_s = min(_FIRST_DELAY_S * 2**child.ends_in_a_row, _LONGEST_DELAY_S)
+        child.ends_in_a_row += 1
+        child.due = now + delay_s
         self._report(
             f"{child.program.name} ended ({_ending(child.process.returncode)}); "
-            f"starting it again in {child.delay_s:.0f} s; see {child.log_file}"
+            f"starting it again in {delay_s:.0f} s; see {child.log_file}"
         )
-        child.delay_s = min(2 * child.delay_s, _LONGEST_DELAY_S)
 
 
 def _ending(code: int | None) -> str:

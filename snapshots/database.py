@@ -20,9 +20,9 @@ Role = Literal["owner", "worker", "auth", "reader"]
 _log = logging.getLogger(__name__)
 
 
-def normalise(url: str) -> URL:
+def normalise(url: URL | str) -> URL:
     """Return `url` for the driver we ship, whatever driver (or none) it names."""
-    return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg2")
+    return make_url(url).set(drivername="postgresql+psycopg2")
 
 
 def url_of(settings: Settings, role: Role) -> URL:
@@ -40,8 +40,7 @@ def url_of(settings: Settings, role: Role) -> URL:
     return normalise(settings.database_url.get_secret_value())
 
 
-def connect(url: URL | str, *, name: str = "activity", **options: Any) -> Engine:
+def connect(url: URL | str, *, name: str = "activity", **options: Any) -> Engine:  # noqa: ANN401  # SQLAlchemy's own
     """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity."""
-    normal = normalise(url.render_as_string(hide_password=False) if isinstance(url, URL) else url)
     arguments = {"application_name": name, "options": "-c TimeZone=UTC", "connect_timeout": 10}
-    return sqlalchemy_engine(normal, connect_args=arguments, **{"pool_pre_ping": True, **options})
+    return sqlalchemy_engine(normalise(url), connect_args=arguments, **{"pool_pre_ping": True, **options})

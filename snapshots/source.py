@@ -1,7 +1,7 @@
 """The host's rows as every query sees them: the `source_*` views, and their twins for the reader role.
 
-The views name the host's tables and columns in one place and convert nothing: a cast there would hide the host's indexes
-(architecture.md "Tables we own"). The `tenant_*` twins are security barriers that carry the tenant predicate.
+The views name the host's tables and columns in one place and convert nothing: a cast there would hide the host's
+indexes (architecture.md "Tables we own"). The `tenant_*` twins are security barriers that carry the tenant predicate.
 """
 
 from __future__ import annotations

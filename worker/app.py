@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> Celery:
     if settings.broker_url is None:
         raise SettingsError("ACTIVITY_BROKER_URL: not set; expected a URL like redis://:password@host:6379/0")
     app = Celery("activity", broker=settings.broker_url.get_secret_value(), set_as_current=True)
-    app.conf.update(_messages(), _time_limits(settings), _worker(settings), _beat(settings))
+    app.conf.update({**_messages(), **_time_limits(settings), **_worker(settings), **_beat(settings)})
     return app
 
 
@@ -97,7 +97,7 @@ def _beat(settings: Settings) -> dict[str, Any]:
 def _ring_once(**_: object) -> None:
     """Refresh each signal when a worker comes up, instead of one period later; a doubled ring is coalesced."""
     for name in SIGNALS:
-        tasks.refresh.apply_async(args=[name], expires=60)
+        tasks.refresh.apply_async(args=(name,), expires=60)
 
 
 @signals.setup_logging.connect

@@ -87,8 +87,8 @@ def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> 
 
 def mark_failed(conn: Connection, refresh_id: int, error: BaseException, *, will_retry: bool) -> None:
     """Write down why an attempt failed; one that is tried again goes back to `requested`, its error kept."""
-    over = {"state": "failed", "finished_at": func.clock_timestamp()}
-    values = {"error_class": type(error).__name__, "error": _first_line(error)}
+    over: dict[str, object] = {"state": "failed", "finished_at": func.clock_timestamp()}
+    values: dict[str, object] = {"error_class": type(error).__name__, "error": _first_line(error)}
     values |= {"state": "requested"} if will_retry else over
     conn.execute(update(refresh).where(refresh.c.refresh_id == refresh_id).values(values))
 

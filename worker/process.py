@@ -21,6 +21,6 @@ def process_settings() -> Settings:
 
 @cache
 def process_engine() -> Engine:
-    """Return this process's engine on the worker's database; a task uses two connections, one of them for the ledger."""
+    """Return this process's engine; a task uses two connections, one of them for the ledger."""
     url = database.url_of(process_settings(), "worker")
     return database.connect(url, name="activity worker", pool_size=2, max_overflow=0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -20,7 +20,7 @@ from worker.stage import stage_content
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from snapshots.settings import Settings
     from worker.registry import Signal
@@ -99,7 +99,7 @@ def _replace_items(conn: Connection, publication: Publication) -> int:
 def _confirm(conn: Connection, publication: Publication, settings: Settings) -> None:
     """Write down that every tenant's snapshot answers for this instant (R27), unless a later refresh already has."""
     signal = publication.signal
-    values = {
+    values: dict[str, ColumnElement[Any]] = {
         "signal": literal(signal.name),
         "shard": literal(0),
         "as_of": literal(publication.as_of),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypedDict
 
 from celery import Task, shared_task
 from sqlalchemy.exc import DBAPIError
@@ -13,8 +13,19 @@ from worker import retention
 from worker.process import process_engine, process_settings
 from worker.schedule import PRUNE, RECOMPUTE, RECONCILE, REFRESH
 
-#: Retries of a failed attempt, with exponential backoff and jitter, at most this many seconds apart.
-RETRY: Final = {
+
+class Retries(TypedDict):
+    """How a failed attempt is repeated; seconds."""
+
+    autoretry_for: tuple[type[Exception], ...]
+    max_retries: int
+    retry_backoff: int
+    retry_backoff_max: int
+    retry_jitter: bool
+
+
+#: With exponential backoff and jitter, so that a database that comes back is not met by all workers at once.
+RETRY: Final[Retries] = {
     "autoretry_for": (DBAPIError,),
     "max_retries": 3,
     "retry_backoff": 2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy import func, select
@@ -12,6 +12,9 @@ from snapshots import database, settings
 from snapshots.errors import SettingsError
 from snapshots.signals import check_signal
 from worker import compute as computation
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from granian import Granian
 from granian.constants import Interfaces
+from granian.log import LogLevels
 
 from migrations import runner
 from ops import logs
@@ -51,6 +52,6 @@ def api(host: str | None, port: int | None) -> None:
         port=port or current.api_port,
         workers=current.api_processes,
         blocking_threads=current.api_threads,
-        log_level=current.log_level.lower(),
+        log_level=LogLevels(current.log_level.lower()),
         respawn_failed_workers=True,
     ).serve()

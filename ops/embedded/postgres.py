@@ -209,7 +209,7 @@ class PostgresCluster:
             self._remove_lock_files()
 
     def _remove_lock_files(self) -> None:
-        """Remove lock files that name a zombie or a stranger who has the pid now: PostgreSQL would take it for itself."""
+        """Remove lock files that name a zombie, or a stranger with the same pid: PostgreSQL takes both for servers."""
         for path in (self._data / "postmaster.pid", self._socket_folder / f"{_SOCKET_NAME}.lock"):
             path.unlink(missing_ok=True)
 

@@ -23,7 +23,6 @@ from worker.stage import stage_content
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hypothesis.strategies import SearchStrategy
     from sqlalchemy import Connection
 
     from snapshots.settings import Settings

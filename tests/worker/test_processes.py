@@ -103,7 +103,8 @@ def test_beat_schedules_what_a_worker_publishes_again_and_again(engine: Engine) 
         eventually(lambda: published(engine, "run-2"), "a scheduled refresh")
         with engine.connect() as conn:
             eventually(
-                lambda: set(conn.execute(select(freshness.c.signal)).scalars()) == set(SIGNALS), "every signal published"
+                lambda: set(conn.execute(select(freshness.c.signal)).scalars()) == set(SIGNALS),
+                "every signal published",
             )
         report = CliRunner().invoke(status)
     assert report.exit_code == 0, report.output

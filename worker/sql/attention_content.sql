@@ -1,4 +1,4 @@
--- The attention queue as readers get it: the first twenty items, and all hundred apart for other limits (R23, R24, R26).
+-- The attention queue as readers get it: the first items, and all of them apart for other limits (R23, R24, R26).
 -- reads: pg_temp.stage_attention_run, pg_temp.stage_attention_item
 -- grain: tenant, and the empty tenant whose content is that of a tenant without findings
 -- params: as_of, weights_version, queue_limit, hide_abandoned, stated_parameters

@@ -17,7 +17,8 @@ with current_day as (
             estimated_cost_usd,
             estimated_cost_usd < 'Infinity' and estimated_cost_usd > '-Infinity' as is_finite
         from signals.source_run
-        where started_at >= cast(:current_start as timestamptz)
+        where
+            started_at >= cast(:current_start as timestamptz)
             and started_at <= cast(:as_of as timestamptz)
             and estimated_cost_usd is not null
             and tenant_id <> ''
@@ -44,12 +45,13 @@ baseline_cost as materialized (
             estimated_cost_usd,
             estimated_cost_usd < 'Infinity' and estimated_cost_usd > '-Infinity' as is_finite
         from signals.source_run
-        where completed_at >= cast(:baseline_start as timestamptz)
+        where
+            completed_at >= cast(:baseline_start as timestamptz)
             and completed_at < cast(:current_start as timestamptz)
             and (started_at is null or started_at <= cast(:as_of as timestamptz))
             and estimated_cost_usd is not null
             and tenant_id <> ''
-            and (cast(:tenants as text []) is null or tenant_id = any(cast(:tenants as text [])))
+            and (cast(:tenants as text[]) is null or tenant_id = any(cast(:tenants as text[])))
             and not (cast(:exclude_synthetic as boolean) and is_synthetic)
     ) as baseline_run
     group by tenant_id, coalesce(agent_id, 'unknown')

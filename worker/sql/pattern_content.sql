@@ -16,29 +16,32 @@ described_item as (
     select
         item.*,
         case item.pattern_type
-            when 'retry_loop' then (
-                select row_to_json(described.*) from (
-                    select
-                        item.run_id,
-                        item.retry_count,
-                        item.max_step_retries,
-                        item.total_retries
-                ) as described
-            )
-            when 'step_oscillation' then (
-                select row_to_json(described.*) from (
-                    select
-                        item.run_id,
-                        item.oscillation_count
-                ) as described
-            )
-            when 'tool_call_loop' then (
-                select row_to_json(described.*) from (
-                    select
-                        item.run_id,
-                        item.loop_depth
-                ) as described
-            )
+            when 'retry_loop'
+                then (
+                    select row_to_json(described.*) from (
+                        select
+                            item.run_id,
+                            item.retry_count,
+                            item.max_step_retries,
+                            item.total_retries
+                    ) as described
+                )
+            when 'step_oscillation'
+                then (
+                    select row_to_json(described.*) from (
+                        select
+                            item.run_id,
+                            item.oscillation_count
+                    ) as described
+                )
+            when 'tool_call_loop'
+                then (
+                    select row_to_json(described.*) from (
+                        select
+                            item.run_id,
+                            item.loop_depth
+                    ) as described
+                )
             when 'timeout_cascade' then (
                 select row_to_json(described.*) from (
                     select
@@ -77,28 +80,31 @@ detailed_entry as (
             when 'timeout_cascade' then strongest.slow_step_count
         end as evidence,
         case entry.pattern_type
-            when 'retry_loop' then (
-                select row_to_json(detail.*) from (
-                    select
-                        trim_scale(round(entry.avg_retries, 4)) as avg_retries,
-                        strongest.retry_count as retrying_steps,
-                        strongest.max_step_retries
-                ) as detail
-            )
-            when 'step_oscillation' then (
-                select row_to_json(detail.*) from (
-                    select
-                        entry.skill_id,
-                        strongest.oscillation_count
-                ) as detail
-            )
-            when 'tool_call_loop' then (
-                select row_to_json(detail.*) from (
-                    select
-                        entry.skill_id,
-                        strongest.loop_depth
-                ) as detail
-            )
+            when 'retry_loop'
+                then (
+                    select row_to_json(detail.*) from (
+                        select
+                            trim_scale(round(entry.avg_retries, 4)) as avg_retries,
+                            strongest.retry_count as retrying_steps,
+                            strongest.max_step_retries
+                    ) as detail
+                )
+            when 'step_oscillation'
+                then (
+                    select row_to_json(detail.*) from (
+                        select
+                            entry.skill_id,
+                            strongest.oscillation_count
+                    ) as detail
+                )
+            when 'tool_call_loop'
+                then (
+                    select row_to_json(detail.*) from (
+                        select
+                            entry.skill_id,
+                            strongest.loop_depth
+                    ) as detail
+                )
             when 'timeout_cascade' then (
                 select row_to_json(detail.*) from (
                     select

@@ -1,4 +1,4 @@
--- The ten strongest rows of each pattern: retry loops, immediate repetitions, tool-call loops, timeout cascades (R13, R16).
+-- The strongest rows of each pattern: retry loops, repetitions, tool-call loops, timeout cascades (R13, R16).
 -- reads: pg_temp.stage_trace_fact
 -- grain: tenant, pattern and rank
 -- params: retry_min_total, oscillation_min_pairs, loop_min_uses, loop_window_steps, cascade_min_steps,
@@ -80,7 +80,7 @@ found_pattern as (
         'timeout_cascade',
         run_id,
         null,
-        slow_step_count,
+        slow_step_count as strength,
         null,
         null,
         null,

@@ -1,13 +1,14 @@
 -- Replaces the snapshots whose staged answer differs, keeps what they replace, and retracts findings that are gone.
 -- reads: pg_temp.stage_content, signals.snapshot, signals.snapshot_history
 -- grain: one row, how many snapshots changed and how many were kept as history
--- params: signal, tenants, as_of, rescore_before, rule_version, window_json, fence, refresh_id, keep_every_version, keep_after
+-- params: signal, tenants, as_of, rescore_before, rule_version, window_json, fence, refresh_id, keep_every_version,
+--     keep_after
 with current_snapshot as (
-    select
-        snapshot.*
+    select snapshot.*
     from signals.snapshot
-    where snapshot.signal = cast(:signal as text)
-        and (cast(:tenants as text []) is null or snapshot.tenant_id = any(cast(:tenants as text [])))
+    where
+        snapshot.signal = cast(:signal as text)
+        and (cast(:tenants as text[]) is null or snapshot.tenant_id = any(cast(:tenants as text[])))
 ),
 
 answer as (
@@ -29,7 +30,8 @@ answer as (
         empty_content.shape
     from current_snapshot
     cross join pg_temp.stage_content as empty_content
-    where empty_content.tenant_id = ''
+    where
+        empty_content.tenant_id = ''
         and not exists (
             select from pg_temp.stage_content as found
             where found.tenant_id = current_snapshot.tenant_id
@@ -42,7 +44,8 @@ changed_answer as (
         current_snapshot.shape as replaced_shape
     from answer
     left join current_snapshot on current_snapshot.tenant_id = answer.tenant_id
-    where current_snapshot.tenant_id is null
+    where
+        current_snapshot.tenant_id is null
         or (
             current_snapshot.fence < cast(:fence as bigint)
             and (
@@ -70,12 +73,14 @@ kept_version as (
         cast(:as_of as timestamptz)
     from current_snapshot
     inner join changed_answer on changed_answer.tenant_id = current_snapshot.tenant_id
-    where cast(:keep_every_version as boolean)
+    where
+        cast(:keep_every_version as boolean)
         or (
             changed_answer.shape <> current_snapshot.shape
             and not exists (
                 select from signals.snapshot_history as kept
-                where kept.tenant_id = current_snapshot.tenant_id
+                where
+                    kept.tenant_id = current_snapshot.tenant_id
                     and kept.signal = current_snapshot.signal
                     and kept.replaced_at > cast(:keep_after as timestamptz)
             )
@@ -103,19 +108,20 @@ published as (
         cast(:fence as bigint),
         cast(:refresh_id as bigint)
     from changed_answer
-    on conflict (tenant_id, signal) do update set
-        version = target.version + 1,
-        content = excluded.content,
-        items = excluded.items,
-        basis = excluded.basis,
-        shape = excluded.shape,
-        window_json = excluded.window_json,
-        as_of = excluded.as_of,
-        computed_at = excluded.computed_at,
-        rule_version = excluded.rule_version,
-        fence = excluded.fence,
-        refresh_id = excluded.refresh_id
-    where target.fence < excluded.fence
+    on conflict (tenant_id, signal) do update
+        set
+            version = target.version + 1,
+            content = excluded.content,
+            items = excluded.items,
+            basis = excluded.basis,
+            shape = excluded.shape,
+            window_json = excluded.window_json,
+            as_of = excluded.as_of,
+            computed_at = excluded.computed_at,
+            rule_version = excluded.rule_version,
+            fence = excluded.fence,
+            refresh_id = excluded.refresh_id
+        where target.fence < excluded.fence
     returning target.tenant_id
 )
 
