@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from psycopg2 import errors
+from psycopg2.extensions import encrypt_password
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -57,7 +58,10 @@ def _create(conn: Connection, name: str, attribute: str, password: str | None = 
         return
     template, arguments = f"create role %I {attribute}", [name]
     if password is not None:
-        template, arguments = f"{template} password %L", [name, str(password)]
+        # Hashed here: a server logs statements, at least those that fail.
+        session = conn.connection.driver_connection
+        verifier = encrypt_password(str(password), name, session, "scram-sha-256")
+        template, arguments = f"{template} password %L", [name, verifier]
     try:
         _run(conn, template, *arguments)
     except DBAPIError as ex:

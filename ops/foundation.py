@@ -9,6 +9,7 @@ from psycopg2.extensions import encrypt_password
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from ops import children
 from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from ops.embedded.valkey import ValkeyServer
 from snapshots import database
@@ -64,11 +65,21 @@ class Foundation:
         return self._settings.model_copy(update={name: SecretStr(url) for name, url in urls.items()})
 
     def revive(self, report: Callable[[str], None]) -> None:
-        """Start an embedded server that has ended again, under its old address."""
-        for name, server in (("PostgreSQL", self._postgres), ("Valkey", self._valkey)):
-            if server is not None and server.process is not None and server.process.poll() is not None:
-                report(f"{name} ended; starting it again")
-                server.start()
+        """Start an embedded server that has ended again, under its old address.
+
+        Raises ActivityError when the broker's port has been taken meanwhile: the processes would not find it.
+        """
+        if self._postgres is not None and _has_ended(self._postgres):
+            report("PostgreSQL ended; starting it again")
+            self._postgres.start()
+        if self._valkey is not None and _has_ended(self._valkey):
+            report("Valkey ended; starting it again")
+            address = self._valkey.url
+            self._valkey.start()
+            if self._valkey.url != address:
+                raise BrokerUnavailableError(
+                    "Valkey ended, and its port was taken meanwhile; start `activity up` again"
+                )
 
     def stop(self) -> None:
         """Stop what is embedded: the broker first, the database last."""
@@ -85,6 +96,10 @@ class Foundation:
         engine.dispose()
         urls = {part: cluster.url(login, owned[login], DATABASE) for part, login in LOGINS.items()}
         return {"database_url": urls.pop("owner"), **{f"{part}_database_url": url for part, url in urls.items()}}
+
+
+def _has_ended(server: PostgresCluster | ValkeyServer) -> bool:
+    return server.process is not None and children.has_ended(server.process)
 
 
 def _prepare(conn: Connection, passwords: Mapping[str, str]) -> None:

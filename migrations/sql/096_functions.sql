@@ -11,12 +11,15 @@ begin
     if to_regclass('signals.' || partition_name) is not null then
         return false;
     end if;
-    perform pg_advisory_xact_lock(hashtext('signals.snapshot_history'));
+    -- One session at a time, and no reader or writer waits. A lock on the table, since taking one makes a partition that
+    -- another session just made visible to the next look; waiting for an advisory lock does not.
+    lock table only signals.snapshot_history in share update exclusive mode;
     if to_regclass('signals.' || partition_name) is not null then
         return false;
     end if;
     execute format('create table signals.%I (like signals.snapshot_history including all)', partition_name);
-    -- What arrived before its partition did moves into it.
+    -- What arrived before its partition did moves into it; nothing more may arrive until it is attached.
+    lock table signals.snapshot_history_default in access exclusive mode;
     execute format(
         'with moved as (delete from signals.snapshot_history_default'
         || ' where replaced_at >= %L and replaced_at < %L returning *) insert into signals.%I select * from moved',

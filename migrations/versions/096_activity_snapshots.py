@@ -11,7 +11,7 @@ from typing import Final
 from alembic import op
 
 from migrations import statements
-from migrations.access import grant_tables, protect, revoke_database
+from migrations.access import grant_tables, protect, revoke_lasting
 
 revision = "096_activity_snapshots"
 down_revision = "095_activity_signal_indexes"
@@ -38,7 +38,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    revoke_database()
+    revoke_lasting()
     op.execute("drop function signals.drop_history_before(date)")
     op.execute("drop function signals.ensure_history_partition(date)")
     for table in TABLES:

@@ -13,7 +13,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 _DEDICATED: Final = "embedded_postgres"
@@ -45,29 +44,37 @@ class Account:
 
     def open_way_to(self, path: Path) -> None:
         """Let this user traverse the folders above `path`: search permission is added where it lacks, no more."""
-        if self.switches:
-            for folder in reversed(path.resolve().parents):
-                self._add(folder, stat.S_IXOTH, stat.S_IXUSR)
+        if not self.switches:
+            return
+        folders = reversed(path.resolve().parents)
+        opened = [str(folder) for folder in folders if self._open(folder, stat.S_IXOTH, stat.S_IXUSR)]
+        if opened:
+            _log.warning("opened for the user that runs PostgreSQL (o+x): %s", ", ".join(opened))
 
     def open_tree(self, root: Path) -> None:
         """Let this user read `root` and all in it: a wheel installed under a strict umask is closed to others."""
         if not self.switches or not root.is_dir():
             return
         self.open_way_to(root)
-        for path in (root, *_without_links(root.rglob("*"))):
-            if path.is_dir() or path.stat().st_mode & stat.S_IXUSR:
-                self._add(path, stat.S_IROTH | stat.S_IXOTH, stat.S_IRUSR | stat.S_IXUSR)
-            else:
-                self._add(path, stat.S_IROTH, stat.S_IRUSR)
+        inside = (path for path in root.rglob("*") if not path.is_symlink())
+        opened = [self._open_to_readers(path) for path in (root, *inside)]
+        if any(opened):
+            _log.warning("opened for the user that runs PostgreSQL (o+rX): %s and what is in it", root)
 
-    def _add(self, path: Path, for_others: int, for_owner: int) -> None:
-        """Give others the bits `for_others` on `path` unless this user already has them, as others or as the owner."""
+    def _open_to_readers(self, path: Path) -> bool:
+        if path.stat().st_mode & stat.S_IXUSR:
+            return self._open(path, stat.S_IROTH | stat.S_IXOTH, stat.S_IRUSR | stat.S_IXUSR)
+        return self._open(path, stat.S_IROTH, stat.S_IRUSR)
+
+    def _open(self, path: Path, for_others: int, for_owner: int) -> bool:
+        """Give others the bits `for_others` unless this user has them already; return whether that was needed."""
         status = path.stat()
-        has = status.st_mode & for_owner == for_owner if status.st_uid == self.uid else False
-        if has or status.st_mode & for_others == for_others:
-            return
+        if status.st_mode & for_others == for_others:
+            return False
+        if status.st_uid == self.uid and status.st_mode & for_owner == for_owner:
+            return False
         path.chmod(stat.S_IMODE(status.st_mode) | for_others)
-        _log.warning("%s: opened for the user that runs PostgreSQL (o+%s)", path, _letters(for_others))
+        return True
 
 
 @cache
@@ -92,11 +99,3 @@ def _make(name: str) -> pwd.struct_passwd | None:
     with contextlib.suppress(OSError):  # no useradd on this system
         subprocess.run(command, check=False, capture_output=True)  # noqa: S603  # a constant
     return _find(name)
-
-
-def _without_links(paths: Iterable[Path]) -> Iterable[Path]:
-    return (path for path in paths if not path.is_symlink())
-
-
-def _letters(bits: int) -> str:
-    return ("r" if bits & stat.S_IROTH else "") + ("x" if bits & stat.S_IXOTH else "")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: Each example runs in a savepoint of the test's own transaction, so that sharing the fixture is no fault.
-_SHARED = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("small", max_examples=30, derandomize=True, **_SHARED)
-settings.register_profile("full", max_examples=200, **_SHARED)
+_SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("small", _SHARED, max_examples=30, derandomize=True)
+settings.register_profile("full", _SHARED, max_examples=200)
 if settings.get_current_profile_name() == "default":
     settings.load_profile("small")
 

@@ -34,7 +34,8 @@ def apply_overlay(conn: Connection, name: str) -> None:
     """Replace the five columns that no source recorded by those derived by fixed rules."""
     rows = list(_rows(FOLDER / name / "overlay_signals.csv.gz"))
     columns = [column for column in rows[0] if column != "run_id"]
-    conn.execute(text(f"create temporary table overlay on commit drop as select id as run_id, {', '.join(columns)} from runs limit 0"))  # noqa: S608  # column names of our own file
+    shape = f"select id as run_id, {', '.join(columns)} from runs limit 0"  # noqa: S608  # names of our own columns
+    conn.execute(text(f"create temporary table overlay on commit drop as {shape}"))
     _copy(conn, "overlay", rows)
     replaced = ", ".join(f"{column} = overlay.{column}" for column in columns)
     conn.execute(text(f"update runs set {replaced} from overlay where overlay.run_id = runs.id"))  # noqa: S608  # the same
@@ -63,5 +64,6 @@ def _copy(conn: Connection, target: str, rows: list[dict[str, str]]) -> None:
     writer.writerows(rows)
     buffer.seek(0)
     columns = ", ".join(f'"{name}"' for name in rows[0])
-    with conn.connection.cursor() as cursor:
+    driver_connection: Any = conn.connection.driver_connection
+    with driver_connection.cursor() as cursor:
         cursor.copy_expert(f"copy {target} ({columns}) from stdin (format csv)", buffer)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not recorded.FOLDER.is_dir(), reason="the recorded runs are not beside the repository")
 
 #: Floats of the answers agree within this, and their costs and scores are rounded to as many digits.
-_AGREES = {"rel": 1e-6, "abs": 1e-6}
+_AGREES = 1e-6
 #: After everything that was recorded.
 _LATER = datetime(2027, 1, 1, tzinfo=UTC)
 _UNTIMED = datetime(2026, 1, 17, tzinfo=UTC)
@@ -49,7 +49,11 @@ def _assert_answer(ours: list[Row], expected: list[Row]) -> None:
     for mine, row in zip(shown, _by_run(expected), strict=True):
         for name, value in row.items():
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
-            assert (float(mine[name]) == pytest.approx(value, **_AGREES)) if numeric else mine[name] == value, row
+            assert (
+                (float(mine[name]) == pytest.approx(value, rel=_AGREES, abs=_AGREES))
+                if numeric
+                else mine[name] == value
+            ), row
 
 
 @pytest.mark.parametrize(("folder", "stand_in"), [("timed", None), ("untimed", _UNTIMED)])
@@ -84,7 +88,9 @@ def _assert_agent(ours: Row, expected: Row) -> None:
     ours = {**ours, "baseline_runs": ours["baseline_run_count"]}
     for name in ("current_avg_cost", "total_cost", "run_count", "baseline_avg", "baseline_p95", "z_score"):
         value = expected[name]
-        assert ours[name] is None if value is None else float(ours[name]) == pytest.approx(value, **_AGREES), expected
+        assert (
+            ours[name] is None if value is None else float(ours[name]) == pytest.approx(value, rel=_AGREES, abs=_AGREES)
+        ), expected
     assert (ours["is_anomaly"], ours["baseline_runs"]) == (expected["is_anomaly"], expected["baseline_runs"])
 
 

@@ -85,14 +85,12 @@ def test_every_query_of_the_package_reads_what_it_declares(name: str) -> None:
     assert set(_RELATION.findall(query.text.text)) == set(query.reads)
 
 
-@pytest.mark.parametrize("signal", SIGNALS.values(), ids=lambda signal: signal.name)
-def test_signals_are_made_of_pure_queries(signal: object) -> None:
-    steps = SIGNALS[getattr(signal, "name", "")].steps
-
-    for name, _ in steps:
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_signals_are_made_of_pure_queries(signal: str) -> None:
+    for name, _ in SIGNALS[signal].steps:
         assert re.search(r"\b(insert|update|delete)\b", queries.load(name).text.text, re.IGNORECASE) is None
 
 
 def test_weights_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(WeightsError, match=r"add up to 0\.9"):
+    with pytest.raises(WeightsError, match=r"add up to 0\.8999"):
         check_weights({**ATTENTION_WEIGHTS, "evidence": 0.0})

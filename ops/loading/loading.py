@@ -1,0 +1,137 @@
+"""A load as a whole: files read and staged table by table, merged, and committed together or not at all."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine, column, exists, func, select, table
+
+from ops.loading.files import find_files
+from ops.loading.merging import Merger
+from ops.loading.problems import KEPT, LoadError, Problem, Problems, shown
+from ops.loading.progress import Silence
+from ops.loading.records import Row, read_records
+from ops.loading.reports import LoadReport, TableReport
+from ops.loading.staging import Feeder, Stage, create_stage, settle_order
+from ops.loading.targets import read_targets
+from snapshots import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import URL, Connection
+
+    from ops.loading.files import SourceFile
+    from ops.loading.progress import LoadProgress
+    from ops.loading.targets import Target
+
+
+def load(
+    where: Engine | URL | str, path: Path, *, strict: bool = False, progress: LoadProgress | None = None
+) -> LoadReport:
+    """Load the files of `path` in one transaction and return what became of their lines.
+
+    A bad line is skipped and reported; with `strict` one of them keeps everything out. Of several lines with one key
+    the later wins. Raises LoadError when there is nothing to load or no table to load into.
+    """
+    started = time.monotonic()
+    files = find_files(path)
+    engine = where if isinstance(where, Engine) else database.connect(where, name="activity load", hide_parameters=True)
+    try:
+        with engine.connect() as conn, conn.begin() as transaction:
+            loading = _Loading(conn, files, progress or Silence())
+            report = loading.run()
+            if strict and report.skipped:
+                transaction.rollback()
+                report.is_stored = False
+    finally:
+        if engine is not where:
+            engine.dispose()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def store(conn: Connection, rows: Mapping[str, Iterable[Mapping[str, object]]]) -> dict[str, TableReport]:
+    """Store rows in native form, by table, through the path that files take; return what became of them.
+
+    The caller owns the transaction. Raises LoadError at the first row that cannot be stored.
+    """
+    targets, stored = read_targets(conn), {}
+    for name, target in targets.items():
+        stage = create_stage(conn, target)
+        feeder, problems = Feeder(conn, stage), Problems()
+        for number, record in enumerate(rows.get(name, ()), start=1):
+            fields = sorted(record)
+            shape = target.shape(fields)
+            feeder.add(0, Row(number, shape, shape.bind_values([record[field] for field in fields])))
+        stored[name] = _merge(conn, stage, feeder, ["rows"], problems)
+        stage.table.drop(conn)
+        if problems.count:
+            raise LoadError(f"{name}: {problems.kept[0]}")
+    return stored
+
+
+class _Loading:
+    """One load in the transaction of `conn`."""
+
+    def __init__(self, conn: Connection, files: Sequence[SourceFile], progress: LoadProgress) -> None:
+        self._conn = conn
+        self._files = files
+        self._progress = progress
+        self._problems = Problems()
+
+    def run(self) -> LoadReport:
+        self._progress.expect(sum(file.path.stat().st_size for file in self._files))
+        report = LoadReport(files=len(self._files))
+        for name, target in read_targets(self._conn).items():
+            numbered = [(number, file) for number, file in enumerate(self._files) if file.table == name]
+            if numbered:
+                report.tables[name] = self._load_table(target, numbered)
+        report.problems = self._problems.kept
+        return report
+
+    def _load_table(self, target: Target, files: Sequence[tuple[int, SourceFile]]) -> TableReport:
+        stage = create_stage(self._conn, target)
+        feeder = Feeder(self._conn, stage)
+        for number, file in files:
+            self._progress.begin(f"reading {file.place}")
+            self._read(feeder, target, number, file)
+        self._progress.begin(f"storing {target.table}")
+        return _merge(self._conn, stage, feeder, [file.place for file in self._files], self._problems)
+
+    def _read(self, feeder: Feeder, target: Target, number: int, file: SourceFile) -> None:
+        for record in read_records(file, target, self._progress.advance):
+            if isinstance(record, Problem):
+                self._problems.add(target.table, file.place, record)
+            else:
+                feeder.add(number, record)
+
+
+def _merge(conn: Connection, stage: Stage, feeder: Feeder, places: Sequence[str], problems: Problems) -> TableReport:
+    """Store what was fed; `places` names the files by number."""
+    name = stage.target.table
+    feeder.flush()
+    superseded = settle_order(conn, stage)
+    if name == "aos_trace_steps":
+        _drop_orphans(conn, stage, places, problems)
+    merger = Merger(conn, stage, lambda file, problem: problems.add(name, places[file], problem))
+    stored = merger.run()
+    return TableReport(stored.inserted, stored.updated, stored.unchanged, superseded, problems.by_table[name])
+
+
+def _drop_orphans(conn: Connection, stage: Stage, places: Sequence[str], problems: Problems) -> None:
+    """Take out the steps whose trace exists neither in the database nor in the files."""
+    row = stage.table.c
+    trace_id = stage.keys()[0]
+    traces = table("aos_traces", column("trace_id"), schema="public")
+    is_orphan = ~exists(select(traces.c.trace_id).where(traces.c.trace_id == trace_id))
+    first = conn.execute(select(row.file, row.line, trace_id).where(is_orphan).order_by(row.seq).limit(KEPT)).all()
+    for file, line, missing in first:
+        problem = Problem(line, f"trace_id: expected a trace that exists, got {shown(missing)}")
+        problems.add(stage.target.table, places[file], problem)
+    if first:
+        count = conn.execute(select(func.count()).select_from(stage.table).where(is_orphan)).scalar_one()
+        problems.add_unkept(stage.target.table, count - len(first))
+        conn.execute(stage.table.delete().where(is_orphan))

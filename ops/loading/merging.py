@@ -1,0 +1,170 @@
+"""Staged rows into their table: inserted, updated where they differ, untouched where they do not.
+
+What the server alone can judge (constraints, triggers, types without a check of ours) it judges here: a batch that it
+refuses is halved until the refused rows stand alone, and each becomes a problem of its line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Boolean, Text, and_, cast, column, func, literal_column, select, table, tuple_, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import UserDefinedType
+
+from ops.loading.problems import Problem, shown
+from ops.loading.staging import BATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import ColumnElement, Connection, Select, TableClause
+    from sqlalchemy.sql.dml import ReturningInsert
+
+    from ops.loading.staging import Stage
+    from ops.loading.targets import Column, Shape
+
+    Report = Callable[[int, Problem], None]
+
+#: Classes of SQLSTATE that speak of a row: data exception, constraint, trigger's exception, view's check.
+_ABOUT_A_ROW: Final = ("22", "23", "P0", "44")
+
+
+@dataclass(slots=True)
+class Stored:
+    """How many staged rows were inserted, updated, or found as they are."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    shape: Shape
+    turn: int
+    first: int
+    last: int
+
+
+class _SqlType(UserDefinedType[object]):
+    """A type of the server's by its own name, as the catalog spells it."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: object) -> str:
+        return self.name
+
+
+class Merger:
+    """Stores the rows of a stage; `report` hears of each row that the server refuses, with the number of its file."""
+
+    def __init__(self, conn: Connection, stage: Stage, report: Report) -> None:
+        """Store what `stage` holds."""
+        self._conn = conn
+        self._stage = stage
+        self._report = report
+        self.stored = Stored()
+
+    def run(self) -> Stored:
+        """Store every row and return what became of them."""
+        for batch in self._batches():
+            self._store(batch)
+        return self.stored
+
+    def _batches(self) -> Iterator[_Batch]:
+        row = self._stage.table.c
+        part = (row.seq // BATCH).label("part")
+        found = (
+            select(row.shape, row.turn, func.min(row.seq), func.max(row.seq))
+            .group_by(row.shape, row.turn, part)
+            .order_by(row.turn, part, row.shape)
+        )
+        for shape, turn, first, last in self._conn.execute(found).all():
+            yield _Batch(self._stage.target.shapes[shape], turn, first, last)
+
+    def _store(self, batch: _Batch) -> None:
+        try:
+            with self._conn.begin_nested():
+                counts = self._conn.execute(self._statement(batch)).one()
+        except DBAPIError as ex:
+            self._divide(batch, ex)
+        else:
+            self.stored.inserted += counts.inserted
+            self.stored.updated += counts.written - counts.inserted
+            self.stored.unchanged += counts.staged - counts.written
+
+    def _divide(self, batch: _Batch, ex: DBAPIError) -> None:
+        if not str(getattr(ex.orig, "pgcode", None) or "").startswith(_ABOUT_A_ROW):
+            raise ex
+        if batch.first == batch.last:
+            self._refuse(batch.first, ex)
+            return
+        middle = (batch.first + batch.last) // 2
+        self._store(_Batch(batch.shape, batch.turn, batch.first, middle))
+        self._store(_Batch(batch.shape, batch.turn, middle + 1, batch.last))
+
+    def _refuse(self, seq: int, ex: DBAPIError) -> None:
+        row = self._stage.table.c
+        file, line, *key = self._conn.execute(
+            select(row.file, row.line, *self._stage.keys()).where(row.seq == seq)
+        ).one()
+        fields = [self._stage.target.columns[position].field for position in self._stage.target.keys]
+        name = ", ".join(f"{field} {shown(value)}" for field, value in zip(fields, key, strict=True))
+        diagnosis = getattr(ex.orig, "diag", None)
+        reason = getattr(diagnosis, "message_primary", None) or type(ex.orig).__name__
+        self._report(file, Problem(line, f"{name}: the database refuses the row: {reason}"))
+
+    def _statement(self, batch: _Batch) -> Select[tuple[int, int, int]]:
+        """Return the statement that stores a batch; its row says how many were staged, written and inserted."""
+        row = self._stage.table.c
+        chosen = and_(row.shape == batch.shape.number, row.turn == batch.turn, row.seq.between(batch.first, batch.last))
+        written = self._upsert(batch.shape, chosen).cte("written")
+        staged = select(func.count()).select_from(self._stage.table).where(chosen).scalar_subquery()
+        inserted = func.count().filter(written.c.is_new)
+        return select(staged.label("staged"), func.count().label("written"), inserted.label("inserted")).select_from(
+            written
+        )
+
+    def _upsert(self, shape: Shape, chosen: ColumnElement[bool]) -> ReturningInsert[tuple[bool]]:
+        target = _clause(self._stage)
+        texts = zip(shape.columns, shape.positions, strict=True)
+        values = [_as_stored(one, self._stage.value(position)) for one, position in texts]
+        names = [one.name for one in shape.columns]
+        rows = select(*values).where(chosen).order_by(self._stage.table.c.seq)
+        statement = insert(target).from_select(names, rows)
+        keys = [self._stage.target.columns[position].name for position in self._stage.target.keys]
+        others = [one for one in shape.columns if one.name not in keys]
+        is_new = literal_column("(xmax = 0)", Boolean).label("is_new")
+        if not others:
+            return statement.on_conflict_do_nothing(index_elements=keys).returning(is_new)
+        before = tuple_(*(_comparable(one, target.c[one.name]) for one in others))
+        after = tuple_(*(_comparable(one, statement.excluded[one.name]) for one in others))
+        return statement.on_conflict_do_update(
+            index_elements=keys,
+            set_={one.name: statement.excluded[one.name] for one in others},
+            where=before.is_distinct_from(after),
+        ).returning(is_new)
+
+
+def _clause(stage: Stage) -> TableClause:
+    return table(stage.target.table, *(column(one.name) for one in stage.target.columns), schema="public")
+
+
+def _as_stored(one: Column, value: ColumnElement[str]) -> ColumnElement[object]:
+    """Return a staged text as its column's type, whose length is left to the assignment: a cast would cut."""
+    if one.kind == "timestamp":
+        # A cast to it would drop the offset; the column holds UTC (R4).
+        return func.timezone("UTC", cast(value, _SqlType("timestamp with time zone")))
+    if one.kind in {"varchar", "text"}:
+        return type_coerce(value, Text())
+    return cast(value, _SqlType(one.type_name))
+
+
+def _comparable(one: Column, value: ColumnElement[object]) -> ColumnElement[object]:
+    return cast(value, JSONB) if one.kind == "json" else value

@@ -1,0 +1,35 @@
+"""What is installed is what is here: no package and no data file is left out of the wheel."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("api", "migrations", "ops", "snapshots", "worker")
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+
+def test_every_package_is_listed() -> None:
+    found = {path.parent for part in PARTS for path in (ROOT / part).rglob("__init__.py")}
+
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in found} == set(SETUPTOOLS["packages"])
+
+
+def test_every_data_file_is_listed() -> None:
+    listed = {
+        path
+        for part, globs in SETUPTOOLS["package-data"].items()
+        for each in globs
+        for path in (ROOT / part).glob(each)
+    }
+    present = {path for part in PARTS for path in (ROOT / part).rglob("*") if path.is_file()}
+
+    assert {path for path in present if path.suffix not in {".py", ".pyc"}} == listed
+
+
+def test_the_lock_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+
+    assert "://" not in lock
+    assert "--hash=sha256:" in lock
