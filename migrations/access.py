@@ -60,7 +60,7 @@ def revoke_lasting() -> None:
     """Take back what is granted on things that outlive our tables: the database, the schema, Alembic's table."""
     groups = f"{WORKER_ROLE}, {AUTHENTICATOR_ROLE}, {READER_ROLE}"
     op.execute(f"revoke usage on schema {SCHEMA} from {groups}")
-    op.execute(f"revoke select on {SCHEMA}.alembic_version from {WORKER_ROLE}, {READER_ROLE}")
+    op.execute(f"revoke all on {SCHEMA}.alembic_version from {groups}")
     op.execute(
         f"do $$ begin execute format('revoke temporary on database %I from {WORKER_ROLE}', current_database()); end $$"
     )

@@ -50,7 +50,7 @@ def _admit(conn: Connection, url: URL, group: str) -> None:
     _create(conn, login, "login", password=url.password)
     is_member = "select pg_has_role(:login, :group, 'member')"
     if not conn.execute(text(is_member), {"login": login, "group": group}).scalar_one():
-        _run(conn, "grant %I to %I", group, login)
+        _attempt(conn, login, f"member of {group}", "grant %I to %I", group, login)
 
 
 def _create(conn: Connection, name: str, attribute: str, password: str | None = None) -> None:
@@ -62,6 +62,11 @@ def _create(conn: Connection, name: str, attribute: str, password: str | None = 
         session = conn.connection.driver_connection
         verifier = encrypt_password(str(password), name, session, "scram-sha-256")
         template, arguments = f"{template} password %L", [name, verifier]
+    _attempt(conn, name, attribute, template, *arguments)
+
+
+def _attempt(conn: Connection, name: str, attribute: str, template: str, *arguments: str) -> None:
+    """Run a statement unless another migrator of the cluster just has."""
     try:
         _run(conn, template, *arguments)
     except DBAPIError as ex:

@@ -12,7 +12,7 @@ from ops import children, startup
 from ops.demo import DEMO_TENANT, load_demo
 from ops.foundation import Foundation
 from ops.instance import Instance, write_private
-from ops.programs import program
+from ops.programs import operator_urls, program
 from ops.supervisor import Supervisor
 from snapshots import database
 from snapshots.errors import ActivityError
@@ -123,11 +123,17 @@ class Installation:
         url = f"http://{self._reachable_host()}:{self._settings.api_port}/"
         if self._wishes.ready_file is not None:
             write_private(self._wishes.ready_file, json.dumps(self._addresses(url, key)) + "\n")
+        self._instance.keep_environment(self._environment(url, key))
         self._report(f"ready: {url}")
         if key is None:
             self._report("no demo data, hence no key: make one with `activity keys create --tenant TENANT`")
         else:
             self._report(f"key of tenant {DEMO_TENANT}: {key}")
+
+    def _environment(self, url: str, key: str | None) -> dict[str, str]:
+        """Return the variables for commands and curl: every URL that is set, and the demo's key."""
+        demo = {"ACTIVITY_KEY": key, "ACTIVITY_TENANT": DEMO_TENANT} if key is not None else {}
+        return {"ACTIVITY_URL": url.rstrip("/"), **demo, **operator_urls(self._settings)}
 
     def _addresses(self, url: str, key: str | None) -> dict[str, str | None]:
         secrets = {name: getattr(self._settings, name) for name in ("database_url", "broker_url")}

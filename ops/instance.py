@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from snapshots.errors import ActivityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -78,6 +79,11 @@ class Instance:
     def keep_demo_key(self, token: str) -> None:
         """Keep the API key of the demo's tenant in a file of mode 0600."""
         write_private(self.folder / "demo-key", f"{token}\n")
+
+    def keep_environment(self, variables: Mapping[str, str]) -> None:
+        """Keep shell assignments for `. FOLDER/environment` in a file of mode 0600: they let commands speak to it."""
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+        write_private(self.folder / "environment", "".join(lines))
 
 
 def write_private(path: Path, words: str) -> None:

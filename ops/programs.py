@@ -36,6 +36,13 @@ def program(name: str, current: Settings, folder: Path) -> Program:
     return Program(name, [sys.executable, "-m", "ops.cli", name, *options], environment)
 
 
+def operator_urls(current: Settings) -> dict[str, str]:
+    """Return the variables of every URL that is set: what an operator's commands need."""
+    fields = {variable: variable.removeprefix(PREFIX).lower() for variable in sorted(_SECRETS)}
+    found = {variable: getattr(current, name) for variable, name in fields.items()}
+    return {variable: str(url.get_secret_value()) for variable, url in found.items() if url is not None}
+
+
 def _urls(name: str, current: Settings) -> dict[str, str]:
     """Return the variables of the URLs that `name` needs; the owner's stands in under its own name, as everywhere."""
     found = {}

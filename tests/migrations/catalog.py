@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 _QUERIES: Final = (
     """
-    select format('relation %s %s, options %s, says %s', c.relkind, c.oid::regclass, c.reloptions, obj_description(c.oid))
+    select format('relation %s %s, options %s, says %s', c.relkind, c.oid::regclass, c.reloptions,
+        obj_description(c.oid))
     from pg_class as c where c.relnamespace = to_regnamespace(:schema) and c.relkind <> 'i'
     """,
     """
@@ -65,7 +66,7 @@ _QUERIES: Final = (
 
 
 def describe(url: str, schema: str = "public") -> frozenset[str]:
-    """Return one line per relation, grant, column, constraint, index, view, trigger, function and policy of `schema`."""
+    """Return one line for each thing in `schema`: its relations with their parts and grants, and its functions."""
     engine = connect(url)
     try:
         with engine.connect() as conn:

@@ -205,4 +205,3 @@ def test_archived_traces_and_steps_are_outside_the_views(fresh_database: str, ow
         steps = conn.execute(text("select trace_id from signals.source_step")).scalars().all()
 
     assert (traces, steps) == (["kept"], ["kept"])
-

@@ -99,7 +99,7 @@ def test_a_part_without_a_url_or_with_the_owners_gets_no_login(fresh_database: s
 
 
 def test_an_owner_that_may_not_create_roles_is_told_what_to_run(
-    server: Server, fresh_database: str, administrator: Engine, login: str
+    fresh_database: str, administrator: Engine, login: str
 ) -> None:
     plain = f"plain_{secrets.token_hex(4)}"
     with administrator.connect() as conn:
@@ -110,10 +110,25 @@ def test_an_owner_that_may_not_create_roles_is_told_what_to_run(
     finally:
         _drop(administrator, plain)
 
-    assert server.name
     assert "\n" not in str(caught.value)
     assert PASSWORD not in str(caught.value)
     assert GROUPS["worker"] in str(caught.value)
+
+
+def test_an_owner_of_another_database_that_may_not_grant_a_group_is_told_so(
+    server: Server, fresh_database: str, administrator: Engine, login: str
+) -> None:
+    if server.name == "pg15":
+        pytest.skip("before PostgreSQL 16 whoever may create roles may grant each of them")
+    other = f"other_{secrets.token_hex(4)}"
+    with administrator.connect() as conn:
+        conn.execute(text(f"create role {other} login createrole password 'other'"))
+    try:
+        with pytest.raises(ActivityError, match=GROUPS["worker"]):
+            ensure_roles(_as(fresh_database, other, "other"), {"worker": _as(fresh_database, login)})
+    finally:
+        _drop(administrator, login)
+        _drop(administrator, other)
 
 
 def test_a_password_reaches_no_log_of_the_server(

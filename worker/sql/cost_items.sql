@@ -37,11 +37,15 @@ baseline_cost as materialized (
         -- Gathered by hash and ordered agent by agent: an ordered aggregate here would sort all rows by their names.
         array_agg(estimated_cost_usd) filter (where is_finite) as costs,
         count(*) filter (where is_finite) as baseline_run_count,
-        count(*) filter (where not is_finite) as non_finite_costs
+        -- One that started in the current day is counted there.
+        count(*) filter (
+            where not is_finite and (started_at is null or started_at < cast(:current_start as timestamptz))
+        ) as non_finite_costs
     from (
         select
             tenant_id,
             agent_id,
+            started_at,
             estimated_cost_usd,
             estimated_cost_usd < 'Infinity' and estimated_cost_usd > '-Infinity' as is_finite
         from signals.source_run
