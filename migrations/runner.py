@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import text
 
 from migrations.roles import ensure_roles
@@ -19,7 +20,7 @@ from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.tables import SCHEMA, created_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import URL, Connection
 
@@ -98,13 +99,14 @@ def _config(conn: Connection | None) -> Config:
     return config
 
 
-def _run(url: URL | str, work: object) -> None:
+def _run(url: URL | str, work: Callable[[Config], object]) -> None:
     engine = connect(url, name="activity migrate")
     try:
         with _only_migrator(url), engine.connect() as conn:
             _prepare(conn)
-            if callable(work):
-                work(_config(conn))
+            work(_config(conn))
+    except CommandError as ex:
+        raise SchemaMismatchError(f"schema: {ex}; is it of a newer version than this one?") from ex
     finally:
         engine.dispose()
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from migrations import runner
 from ops import children, startup
-from ops.demo import DEMO_TENANT, load_demo
+from ops.demo.agents import DEMO_TENANT
+from ops.demo.loading import load_demo
 from ops.foundation import Foundation
 from ops.instance import Instance, write_private
 from ops.programs import operator_urls, program

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, insert, literal, select, text
 
-from ops.demo import DEMO_TENANT
+from ops.demo.agents import DEMO_TENANT
 from snapshots import keys
 from snapshots.errors import ActivityError
 from snapshots.signals import CAPABILITIES, SIGNALS

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: The folders whose tests run on every supported server.
-_ON_EVERY_SERVER = {"signals", "worker"}
+_ON_EVERY_SERVER = {"migrations", "signals", "worker"}
 _DEFAULT_SERVER = "pg18"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of signals and worker on each supported server."""
+    """Run the tests of these folders on each supported server."""
     if "server" in metafunc.fixturenames:
         everywhere = not _ON_EVERY_SERVER.isdisjoint(metafunc.definition.path.parts)
         metafunc.parametrize(

@@ -4,7 +4,6 @@ from threading import Barrier, Thread
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from alembic.util.exc import CommandError
 from sqlalchemy import text
 
 from migrations import runner
@@ -161,7 +160,7 @@ def test_a_database_ahead_is_refused_and_left_alone(fresh_database: str, owner: 
 
     with pytest.raises(SchemaMismatchError, match=rf"999_later.*{runner.head()}"):
         runner.check(fresh_database)
-    with pytest.raises((SchemaMismatchError, CommandError), match="999_later"):
+    with pytest.raises(SchemaMismatchError, match="999_later"):
         runner.upgrade(fresh_database)
 
     assert describe(fresh_database, SCHEMA) == before
