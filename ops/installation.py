@@ -96,7 +96,7 @@ class Installation:
         """Load the demo into an empty source if wished; return whether the source holds it."""
         if self._wishes.demo and startup.is_empty(engine):
             self._report("loading demo data")
-            load_demo(database.url_of(self._settings, "owner").render_as_string(hide_password=False))
+            load_demo(engine)
         return startup.has_demo(engine)
 
     def _wait_for_signals(self, engine: Engine, foundation: Foundation, since: datetime) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Rows per COPY, and per statement that stores them.
 BATCH: Final = 5000
+#: Few rows fill a COPY when they are this long together.
+_BATCH_CHARACTERS: Final = 8_000_000
 #: What stands for NULL in a COPY: drawn at random, so that no file can hold it.
 _NULL: Final = secrets.token_hex(16)
 
@@ -55,6 +57,7 @@ class Feeder:
         self._stage = stage
         self._width = len(stage.target.columns)
         self._buffered: list[str] = []
+        self._characters = 0
         self.count = 0
 
     def add(self, file: int, row: Row) -> None:
@@ -62,9 +65,11 @@ class Feeder:
         values: list[str | None] = [None] * self._width
         for position, value in zip(row.shape.positions, row.values, strict=True):
             values[position] = value
-        self._buffered.append(_copy_line([str(self.count), str(file), str(row.line), str(row.shape.number)], values))
+        line = _copy_line([str(self.count), str(file), str(row.line), str(row.shape.number)], values)
+        self._buffered.append(line)
+        self._characters += len(line)
         self.count += 1
-        if len(self._buffered) == BATCH:
+        if len(self._buffered) == BATCH or self._characters >= _BATCH_CHARACTERS:
             self.flush()
 
     def flush(self) -> None:
@@ -79,6 +84,7 @@ class Feeder:
         with driver.cursor() as cursor:
             cursor.copy_expert(statement, io.StringIO("".join(self._buffered)))
         self._buffered.clear()
+        self._characters = 0
 
 
 def create_stage(conn: Connection, target: Target) -> Stage:
