@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, RowMapping
+
+
+_COLUMNS: Final = ("key_id", "tenant_id", "label", "capabilities", "created_at", "expires_at", "revoked_at")
+#: Where nobody looks, no cell is broken. Characters.
+_UNBOUNDED_WIDTH: Final = 10_000
 
 
 @click.group()
@@ -75,13 +80,14 @@ def _printable(row: RowMapping) -> dict[str, object]:
 
 
 def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    columns = ("key_id", "tenant_id", "label", "capabilities", "created_at", "expires_at", "revoked_at")
-    table = Table(*columns, box=None)
+    table = Table(box=None)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold", no_wrap=name == "key_id")
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in columns))
+        table.add_row(*(_cell(row[name]) for name in _COLUMNS))
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = max(console.width, console.measure(table).maximum)
+        console.width = _UNBOUNDED_WIDTH
     console.print(table)
 
 

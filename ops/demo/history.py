@@ -64,8 +64,9 @@ def activity_at(moment: datetime) -> float:
 def _past(rng: Random, as_of: datetime) -> Iterator[Run]:
     for tenant, agents in TENANTS.items():
         for agent in agents:
-            for number in range(agent.runs_per_day * DAYS):
-                started_at = _moment(rng, as_of)
+            # In the order of time, so that every so many-th run is costly on every day alike.
+            moments = sorted(_moment(rng, as_of) for _ in range(agent.runs_per_day * DAYS))
+            for number, started_at in enumerate(moments):
                 scenario = _scenario(rng, tenant, agent, number, is_today=as_of - started_at < _TODAY)
                 yield Run(new_run_id(rng), tenant, agent, started_at, scenario)
 

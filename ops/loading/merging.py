@@ -6,10 +6,10 @@ refuses is halved until the refused rows stand alone, and each becomes a problem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Boolean, Text, and_, cast, column, func, literal_column, select, table, tuple_, type_coerce
+from sqlalchemy import Boolean, Text, and_, cast, column, func, literal_column, select, table, text, tuple_, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
@@ -48,6 +48,11 @@ class _Batch:
     first: int
     last: int
 
+    def halves(self) -> list[_Batch]:
+        """Return its two halves, the first one last: they are taken from the end."""
+        middle = (self.first + self.last) // 2
+        return [replace(self, first=middle + 1), replace(self, last=middle)]
+
 
 class _SqlType(UserDefinedType[object]):
     """A type of the server's by its own name, as the catalog spells it."""
@@ -74,7 +79,14 @@ class Merger:
     def run(self) -> Stored:
         """Store every row and return what became of them."""
         for batch in self._batches():
-            self._store(batch)
+            waiting = [batch]
+            while waiting:
+                part = waiting.pop()
+                refusal = self._attempt(part)
+                if refusal is not None and part.first == part.last:
+                    self._refuse(part.first, refusal)
+                elif refusal is not None:
+                    waiting += part.halves()
         return self.stored
 
     def _batches(self) -> Iterator[_Batch]:
@@ -88,26 +100,24 @@ class Merger:
         for shape, turn, first, last in self._conn.execute(found).all():
             yield _Batch(self._stage.target.shapes[shape], turn, first, last)
 
-    def _store(self, batch: _Batch) -> None:
+    def _attempt(self, batch: _Batch) -> DBAPIError | None:
+        """Store a batch, or nothing of it: then return what the server has against a row of it."""
+        # SQLAlchemy's own savepoints stay open when rolled back, and thousands of them fill the server's lock table.
+        self._conn.execute(text("savepoint load_batch"))
+        refusal = None
         try:
-            with self._conn.begin_nested():
-                counts = self._conn.execute(self._statement(batch)).one()
+            counts = self._conn.execute(self._statement(batch)).one()
         except DBAPIError as ex:
-            self._divide(batch, ex)
+            if not str(getattr(ex.orig, "pgcode", None) or "").startswith(_ABOUT_A_ROW):
+                raise
+            self._conn.execute(text("rollback to savepoint load_batch"))
+            refusal = ex
         else:
             self.stored.inserted += counts.inserted
             self.stored.updated += counts.written - counts.inserted
             self.stored.unchanged += counts.staged - counts.written
-
-    def _divide(self, batch: _Batch, ex: DBAPIError) -> None:
-        if not str(getattr(ex.orig, "pgcode", None) or "").startswith(_ABOUT_A_ROW):
-            raise ex
-        if batch.first == batch.last:
-            self._refuse(batch.first, ex)
-            return
-        middle = (batch.first + batch.last) // 2
-        self._store(_Batch(batch.shape, batch.turn, batch.first, middle))
-        self._store(_Batch(batch.shape, batch.turn, middle + 1, batch.last))
+        self._conn.execute(text("release savepoint load_batch"))
+        return refusal
 
     def _refuse(self, seq: int, ex: DBAPIError) -> None:
         row = self._stage.table.c

@@ -1,0 +1,143 @@
+"""Every error that a person can act on is one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from ops.cli import main
+from snapshots.database import connect
+from tests.factories import insert_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NOWHERE = "postgresql://owner:hunter2@127.0.0.1:1/activity"
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Take back the handlers that a command installs: they write to a stream of this test."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command and return exit code, output and errors."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    shown = capsys.readouterr()
+    code = ended.value.code
+    return (code if isinstance(code, int) else 0), shown.out, shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["compute", "moods", "--tenant", "acme"], "signal: 'moods' does not exist; expected one of"),
+        (["recompute", "--signal", "moods"], "signal: 'moods' does not exist; expected one of"),
+        (["recompute", "--as-of", "2026-01-17T12:00:00Z"], "--as-of: only with --dry-run"),
+        (["compute", "cost", "--tenant", "acme", "--as-of", "yesterday"], "expected one like 2026-01-17T12:00:00Z"),
+        (["compute", "cost", "--tenant", "acme", "--as-of", "2026-01-17T12:00:00"], "has no zone"),
+        (["compute", "cost", "--tenant", "acme", "--as-of", "9999-01-17T12:00:00Z"], "is in the future"),
+        (["compute", "cost"], "Missing option '--tenant'"),
+        (["keys", "create", "--tenant", "acme", "--capability", "activity.everything"], "activity.everything"),
+        (["keys", "create", "--tenant", "acme", "--expires-in", "soon"], "soon"),
+        (["keys", "revoke", "nobody"], "nobody"),
+        (["load", "/nonexistent"], "/nonexistent"),
+        (["worker"], "ACTIVITY_BROKER_URL: not set"),
+        (["beat"], "ACTIVITY_BROKER_URL: not set"),
+    ],
+)
+def test_a_wrong_call_is_answered_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    database_url: str,
+    arguments: Sequence[str],
+    expected: str,
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", database_url)
+
+    code, out, err = run(capsys, *arguments)
+
+    assert code in {1, 2}
+    assert expected in err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["migrate"], ["status"], ["load", "."], ["keys", "list"], ["compute", "cost", "--tenant", "acme"]],
+    ids=" ".join,
+)
+def test_a_database_that_is_down_is_named_without_its_password(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str]
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", NOWHERE)
+
+    code, _, err = run(capsys, *arguments)
+
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1 or "stands in" in err or arguments[0] == "load"
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["keys", "list"], ["migrate", "--check"]], ids=" ".join)
+def test_a_database_without_our_schema_asks_for_migrate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_database: str, arguments: Sequence[str]
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", empty_database)
+
+    code, _, err = run(capsys, *arguments)
+
+    assert code == 1
+    assert "activity migrate" in err
+
+
+def test_a_malformed_setting_ends_every_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVITY_PATTERN_WINDOW_HOURS", "abc")
+
+    code, _, err = run(capsys, "status")
+
+    assert code == 2
+    assert err.startswith("activity: ACTIVITY_PATTERN_WINDOW_HOURS: ")
+
+
+def test_migrate_and_check_say_where_the_schema_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_database: str
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", empty_database)
+
+    assert run(capsys, "migrate")[0] == 0
+    code, out, _ = run(capsys, "migrate", "--check")
+
+    assert (code, out) == (0, "schema at 097_activity_source_views\n")
+
+
+def test_compute_prints_the_body_and_publishes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fresh_database: str
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", fresh_database)
+    engine = connect(fresh_database)
+    with engine.begin() as conn:
+        insert_run(conn, id="run-1", tenant_id="acme", state="LIVE", risk_level="VIOLATED", completed_at=None)
+
+    code, out, _ = run(capsys, "compute", "attention", "--tenant", "acme")
+
+    body = json.loads(out)
+    assert code == 0
+    assert [item["run_id"] for item in body["queue"]] == ["run-1"]
+    assert body["snapshot"] is None
+    with engine.connect() as conn:
+        assert conn.execute(text("select count(*) from signals.snapshot")).scalar_one() == 0
+    engine.dispose()

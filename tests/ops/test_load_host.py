@@ -1,0 +1,101 @@
+"""Loading into a host's own schema: its types, its NOT NULL columns, and its triggers that keep trace content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from ops.loading.loading import load
+from snapshots import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+HOST = Path(__file__).parents[3] / "shared" / "spec" / "host_094.sql"
+pytestmark = pytest.mark.skipif(not HOST.is_file(), reason="the host's schema is not beside this checkout")
+
+
+@pytest.fixture
+def host(empty_database: str) -> Iterator[Engine]:
+    engine = database.connect(empty_database)
+    with engine.begin() as conn:
+        conn.exec_driver_sql(HOST.read_text().replace("%", "%%"))
+    yield engine
+    engine.dispose()
+
+
+def write_trace(folder: Path, agent: str = "a", duration: int = 5) -> None:
+    (folder / "aos_traces.csv").write_text(f"trace_id,run_id,tenant_id,agent_id\nt1,r1,acme,{agent}\n")
+    header = "trace_id,step_index,skill_id,skill_name,status,outcome_category,duration_ms\n"
+    (folder / "aos_trace_steps.csv").write_text(f"{header}t1,0,s,S,succeeded,SUCCESS,{duration}\n")
+
+
+def test_a_column_that_the_host_requires_is_missed_by_name(host: Engine, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("run_id,status\nr1,succeeded\n")
+
+    report = load(host, tmp_path)
+
+    expected = "runs.csv:1: agent_id, goal: missing; runs requires a value; nothing of this file was read"
+    assert report.problems == [expected]
+
+
+def test_a_null_that_the_host_excludes_is_reported(host: Engine, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("run_id,agent_id,goal,status,risk_level\nr1,a,g,ok,\nr2,a,g,ok,NORMAL\n")
+
+    report = load(host, tmp_path)
+
+    assert report.problems == ["runs.csv:2: risk_level: expected a value, got NULL"]
+    assert report.tables["runs"].inserted == 1
+
+
+def test_an_instant_with_an_offset_becomes_naive_utc(host: Engine, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("run_id,agent_id,goal,status,started_at\nr1,a,g,ok,2026-01-17T13:00:00+02:00\n")
+
+    load(host, tmp_path)
+
+    with host.connect() as conn:
+        assert str(conn.execute(text("select started_at from runs")).scalar()) == "2026-01-17 11:00:00"
+
+
+def test_a_number_that_the_host_cannot_hold_is_reported(host: Engine, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("run_id,agent_id,goal,status,estimated_cost_usd\nr1,a,g,ok,12345678\n")
+
+    report = load(host, tmp_path)
+
+    assert report.problems == ["runs.csv:2: run_id 'r1': the database refuses the row: numeric field overflow"]
+
+
+def test_a_cost_that_the_host_rounds_is_unchanged_when_loaded_again(host: Engine, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("run_id,agent_id,goal,status,estimated_cost_usd\nr1,a,g,ok,0.123456789\n")
+    load(host, tmp_path)
+
+    assert load(host, tmp_path).tables["runs"].unchanged == 1
+
+
+def test_trace_content_loads_twice_though_the_host_forbids_changes(host: Engine, tmp_path: Path) -> None:
+    write_trace(tmp_path)
+    load(host, tmp_path)
+
+    report = load(host, tmp_path)
+
+    assert report.problems == []
+    assert report.tables["aos_trace_steps"].unchanged == 1
+
+
+def test_a_change_that_the_host_forbids_names_the_row(host: Engine, tmp_path: Path) -> None:
+    write_trace(tmp_path)
+    load(host, tmp_path)
+    write_trace(tmp_path, agent="b", duration=6)
+
+    report = load(host, tmp_path)
+
+    refusal = "the database refuses the row: trace content is immutable"
+    assert report.problems == [
+        f"aos_traces.csv:2: trace_id 't1': {refusal}",
+        f"aos_trace_steps.csv:2: trace_id 't1', step_index '0': {refusal}",
+    ]
