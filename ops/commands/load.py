@@ -34,7 +34,8 @@ def load(path: Path, _format: str, *, strict: bool) -> None:
     """Load runs, aos_traces and aos_trace_steps (.jsonl or .csv, optionally .gz) from PATH.
 
     PATH is a folder of such files, a folder of such folders, or one file. Rows are upserted by their key, so loading
-    twice changes nothing. Bad lines are reported by file and line and skipped; the exit code is 1 then.
+    twice changes nothing; of several lines with one key the later wins. Bad lines are reported by file and line and
+    skipped; the exit code is 1 then.
     """
     report = _load(database.url_of(settings.load(), "owner"), path, strict=strict)
     for problem in report.problems:

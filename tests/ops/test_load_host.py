@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
+from ops.demo.feed import tick
+from ops.demo.loading import load_demo
 from ops.loading.loading import load
 from snapshots import database
 
@@ -99,3 +103,15 @@ def test_a_change_that_the_host_forbids_names_the_row(host: Engine, tmp_path: Pa
         f"aos_traces.csv:2: trace_id 't1': {refusal}",
         f"aos_trace_steps.csv:2: trace_id 't1', step_index '0': {refusal}",
     ]
+
+
+def test_the_demo_loads_into_a_host_and_goes_on_there(host: Engine) -> None:
+    as_of = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
+    load_demo(host, as_of)
+    load_demo(host, as_of)
+
+    with host.begin() as conn:
+        done = tick(conn, as_of + timedelta(minutes=5), Random(1))  # noqa: S311  # a story, not a secret
+
+    assert done.completed > 0
+    assert done.under_way > 0
