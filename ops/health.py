@@ -10,6 +10,7 @@ import redis
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import func, select
 
+from snapshots.body import STALE_GRACE
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, refresh
 from worker.app import create_app
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
 
-#: Grace beyond two periods before a snapshot is stale, seconds (R27).
-STALE_GRACE_S: Final = 30
 PING_TIMEOUT_S: Final = 1.0
 #: Where RedBeat keeps the lock of the active beat, below our key prefix.
 BEAT_LOCK_KEY: Final = "activity:beat::lock"
@@ -85,7 +84,7 @@ def _signal(conn: Connection, name: str) -> SignalHealth:
     fresh = conn.execute(select(freshness).where(freshness.c.signal == name)).one_or_none()
     ended = refresh.c.signal == name, refresh.c.state.in_(["succeeded", "failed"])
     last = conn.execute(select(refresh).where(*ended).order_by(refresh.c.refresh_id.desc()).limit(1)).one_or_none()
-    limit = timedelta(seconds=2 * fresh.period_s + STALE_GRACE_S) if fresh else None
+    limit = timedelta(seconds=2 * fresh.period_s) + STALE_GRACE if fresh else None
     return SignalHealth(
         signal=name,
         as_of=fresh.as_of.isoformat() if fresh else None,

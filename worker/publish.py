@@ -69,7 +69,7 @@ def _parameters(publication: Publication, settings: Settings) -> dict[str, objec
         "signal": signal.name,
         "tenants": None if publication.tenants is None else list(publication.tenants),
         "as_of": as_of,
-        "rescore_before": as_of - timedelta(seconds=settings.attention_rescore_s) if rescored else NEVER,
+        "rescore_before": as_of - _rescore_age(settings) if rescored else NEVER,
         "rule_version": signal.rule_version,
         "window_json": signal.window_json(settings, as_of),
         "fence": publication.fence,
@@ -77,6 +77,11 @@ def _parameters(publication: Publication, settings: Settings) -> dict[str, objec
         "keep_every_version": not rescored,
         "keep_after": as_of - HISTORY_INTERVAL,
     }
+
+
+def _rescore_age(settings: Settings) -> timedelta:
+    """Return the age from which a queue is rescored: one that would be too old by the next refresh (R26)."""
+    return timedelta(seconds=max(0, settings.attention_rescore_s - settings.attention_period_s))
 
 
 def _replace_items(conn: Connection, publication: Publication) -> int:

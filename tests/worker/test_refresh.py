@@ -189,7 +189,8 @@ def test_a_queue_is_rescored_when_it_is_old_enough_and_not_before(conn: Connecti
     as_of = now(conn)
     plant(conn, "acme", as_of)
     publish_at(conn, "attention", as_of)
-    age = timedelta(seconds=SETTINGS.attention_rescore_s)
+    # The next refresh comes a period later: the queue must not be older than the setting by then.
+    age = timedelta(seconds=SETTINGS.attention_rescore_s - SETTINGS.attention_period_s)
 
     young = publish_at(conn, "attention", as_of + age - timedelta(seconds=1))
     old = publish_at(conn, "attention", as_of + age)

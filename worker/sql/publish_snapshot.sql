@@ -51,7 +51,10 @@ changed_answer as (
             and (
                 current_snapshot.basis <> answer.basis
                 or current_snapshot.rule_version <> cast(:rule_version as text)
-                or current_snapshot.as_of <= cast(:rescore_before as timestamptz)
+                or (
+                    current_snapshot.as_of <= cast(:rescore_before as timestamptz)
+                    and current_snapshot.as_of < cast(:as_of as timestamptz)
+                )
             )
         )
 ),
