@@ -43,7 +43,7 @@ bench: $(INSTALLED) ## Refresh beside the spec's SQL run per tenant; ARGS="--sca
 	$(PYTHON) -m benchmarks.refresh $(ARGS)
 
 lock: $(INSTALLED) ## Pin what pyproject.toml asks for: names, versions and hashes, no addresses
-	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --group dev pyproject.toml -o requirements.lock
 
 clean: ## Remove what the targets above made, the demo data included

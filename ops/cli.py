@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from ops.commands.compute import compute
-from ops.commands.demo_feed import demo_feed
-from ops.commands.keys import keys
-from ops.commands.load import load
-from ops.commands.migrate import migrate
-from ops.commands.processes import api, beat, worker
-from ops.commands.recompute import recompute
-from ops.commands.status import status
-from ops.commands.up import up
 from snapshots.errors import ActivityError, SettingsError, UnknownSignalError
 
 if TYPE_CHECKING:
@@ -36,14 +28,44 @@ _HINTS: Final = {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+#: The module of each command, loaded when it is called: the read layer's process must not carry Celery along.
+_MODULES: Final = {
+    "up": "up",
+    "migrate": "migrate",
+    "load": "load",
+    "compute": "compute",
+    "recompute": "recompute",
+    "status": "status",
+    "keys": "keys",
+    "worker": "worker",
+    "beat": "beat",
+    "api": "api",
+    "demo-feed": "demo_feed",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a newcomer needs them."""
+        del ctx
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None when there is no such one."""
+        del ctx
+        if cmd_name not in _MODULES:
+            return None
+        name = _MODULES[cmd_name]
+        command: click.Command = getattr(import_module(f"ops.commands.{name}"), name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="activity-signals")
 def activity() -> None:
     """Precomputed pattern, cost and attention signals for fleets of AI agents."""
-
-
-for _command in (up, migrate, load, compute, recompute, status, keys, worker, beat, api, demo_feed):
-    activity.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

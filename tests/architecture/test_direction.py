@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,11 @@ def test_package_files_hold_a_docstring_and_nothing_else() -> None:
         for path in (ROOT / part).rglob("__init__.py"):
             body = ast.parse(path.read_text()).body
             assert [type(node) for node in body] == [ast.Expr], path.relative_to(ROOT)
+
+
+def test_the_read_layers_process_carries_no_celery() -> None:
+    loaded = "import sys, ops.commands.api, ops.cli, api.wsgi; print('celery' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"

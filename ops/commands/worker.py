@@ -1,0 +1,24 @@
+"""`activity worker`: the processes that refresh."""
+
+from __future__ import annotations
+
+import click
+
+from migrations import runner
+from ops import logs
+from snapshots import database, settings
+from worker.app import create_app
+from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
+
+
+@click.command()
+@click.option("--concurrency", type=click.IntRange(1, 64), help="Processes; default ACTIVITY_WORKER_CONCURRENCY.")
+@click.option("--queues", default=f"{SCHEDULED_QUEUE},{MANUAL_QUEUE}", show_default=True, help="Queues to serve.")
+def worker(concurrency: int | None, queues: str) -> None:
+    """Run the refreshes that are rung for."""
+    current = settings.load()
+    logs.configure(current.log_level)
+    app = create_app(current)
+    runner.check(database.url_of(current, "worker"))
+    options = ["--queues", queues, "--concurrency", str(concurrency or current.worker_concurrency)]
+    app.worker_main(["worker", "--loglevel", current.log_level, *options])
