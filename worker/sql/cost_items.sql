@@ -24,6 +24,8 @@ with current_day as (
             and tenant_id <> ''
             and (cast(:tenants as text[]) is null or tenant_id = any(cast(:tenants as text[])))
             and not (cast(:exclude_synthetic as boolean) and is_synthetic)
+        -- A fence: each cost is judged once, and not by each aggregate again.
+        offset 0 -- noqa: AM09
     ) as current_run
     group by tenant_id, coalesce(agent_id, 'unknown')
 ),
@@ -35,7 +37,7 @@ baseline_cost as materialized (
         avg(cast(estimated_cost_usd as numeric)) filter (where is_finite) as baseline_avg,
         stddev(cast(estimated_cost_usd as numeric)) filter (where is_finite) as baseline_stddev,
         -- Gathered by hash and ordered agent by agent: an ordered aggregate here would sort all rows by their names.
-        array_agg(estimated_cost_usd) filter (where is_finite) as costs,
+        array_agg(cast(estimated_cost_usd as double precision)) filter (where is_finite) as costs,
         count(*) filter (where is_finite) as baseline_run_count,
         -- One that started in the current day is counted there.
         count(*) filter (
@@ -57,6 +59,7 @@ baseline_cost as materialized (
             and tenant_id <> ''
             and (cast(:tenants as text[]) is null or tenant_id = any(cast(:tenants as text[])))
             and not (cast(:exclude_synthetic as boolean) and is_synthetic)
+        offset 0 -- noqa: AM09
     ) as baseline_run
     group by tenant_id, coalesce(agent_id, 'unknown')
 ),

@@ -21,40 +21,36 @@ cross join
         select
             trace_step.skill_id,
             count(*) as uses,
-            count(*) filter (where trace_step.skill_id = trace_step.previous_skill_id) as repeats,
-            count(*) filter (where trace_step.retry_count > 0) as retried_steps,
-            sum(trace_step.retry_count) filter (where trace_step.retry_count > 0) as total_retries,
-            max(trace_step.retry_count) filter (where trace_step.retry_count > 0) as max_step_retries,
-            -- NaN sorts above infinity, so that one comparison drops both.
-            count(*) filter (
-                where trace_step.duration_ms > cast(:slow_step_ms as double precision)
-                and trace_step.duration_ms < 'Infinity'
-            ) as slow_steps,
-            sum(cast(trace_step.duration_ms as numeric)) filter (
-                where trace_step.duration_ms > cast(:slow_step_ms as double precision)
-                and trace_step.duration_ms < 'Infinity'
-            ) as slow_ms,
-            count(*) filter (
-                where trace_step.duration_ms >= 'Infinity' or trace_step.duration_ms = '-Infinity'
-            ) as non_finite_durations
+            count(*) filter (where trace_step.is_repeat) as repeats,
+            count(trace_step.retries) as retried_steps,
+            sum(trace_step.retries) as total_retries,
+            max(trace_step.retries) as max_step_retries,
+            count(trace_step.slow_ms) as slow_steps,
+            sum(cast(trace_step.slow_ms as numeric)) as slow_ms,
+            count(*) filter (where trace_step.is_non_finite) as non_finite_durations
         from (
             select
                 source_step.skill_id,
-                source_step.retry_count,
-                source_step.duration_ms,
-                lag(source_step.skill_id) over (order by source_step.step_index) as previous_skill_id
+                source_step.skill_id = lag(source_step.skill_id) over (order by source_step.step_index) as is_repeat,
+                case when source_step.retry_count > 0 then source_step.retry_count end as retries,
+                -- NaN sorts above infinity, so that one comparison drops both.
+                case
+                    when
+                        source_step.duration_ms > cast(:slow_step_ms as double precision)
+                        and source_step.duration_ms < 'Infinity'
+                        then source_step.duration_ms
+                end as slow_ms,
+                source_step.duration_ms >= 'Infinity' or source_step.duration_ms = '-Infinity' as is_non_finite
             from signals.source_step
             where source_step.trace_id = source_trace.trace_id
         ) as trace_step
         group by trace_step.skill_id
         having
             count(*) >= cast(:loop_min_uses as integer)
-            or count(*) filter (
-                where trace_step.skill_id = trace_step.previous_skill_id
-                or trace_step.retry_count > 0
-                or trace_step.duration_ms > cast(:slow_step_ms as double precision)
-                or trace_step.duration_ms = '-Infinity'
-            ) > 0
+            or count(*) filter (where trace_step.is_repeat) > 0
+            or count(trace_step.retries) > 0
+            or count(trace_step.slow_ms) > 0
+            or count(*) filter (where trace_step.is_non_finite) > 0
     ) as skill_use
 where
     source_trace.started_at >= cast(:window_start as timestamptz)
