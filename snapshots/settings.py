@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -93,7 +94,7 @@ class Settings(BaseSettings):
             return None
         try:
             backend = make_url(value.get_secret_value()).get_backend_name()
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # a bad port is a plain ValueError that quotes what may be a password
             backend = ""
         if backend not in {"postgresql", "postgres"}:
             msg = "expected a URL like postgresql://user:password@host:5432/database"
@@ -103,8 +104,7 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        schemes = ("redis://", "rediss://")
-        if value is not None and not value.get_secret_value().startswith(schemes):
+        if value is not None and not _is_redis_url(value.get_secret_value()):
             msg = "expected a URL like redis://:password@host:6379/0"
             raise ValueError(msg)
         return value
@@ -123,6 +123,15 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as ex:
         raise SettingsError("; ".join(_explain(dict(error)) for error in ex.errors())) from None
+
+
+def _is_redis_url(url: str) -> bool:
+    """Tell whether `url` names a Redis server; a port that is no number raises inside urlsplit."""
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+    except ValueError:
+        return False
+    return parts.scheme in {"redis", "rediss"} and port != 0
 
 
 def _explain(error: dict[str, object]) -> str:

@@ -51,19 +51,26 @@ def request(
 
 
 def claim(conn: Connection, refresh_id: int) -> Asked | None:
-    """Return what `refresh_id` asks for, or None when it is not waiting any more."""
+    """Return what `refresh_id` asks for, or None when it is over.
+
+    A row that is still running is delivered again when its worker was lost: the lock tells whether it was.
+    """
     row = conn.execute(
         select(refresh.c.signal, refresh.c.tenants).where(
-            refresh.c.refresh_id == refresh_id, refresh.c.state == "requested"
+            refresh.c.refresh_id == refresh_id, refresh.c.state.in_(["requested", "running"])
         )
     ).one_or_none()
     return None if row is None else Asked(row.signal, None if row.tenants is None else tuple(row.tenants))
 
 
 def mark_running(conn: Connection, refresh_id: int, *, as_of: datetime, fence: int) -> bool:
-    """Write down that the lock is held and the work begins; False when the row was already taken."""
+    """Write down that the lock is held and the work begins; False when it is over already.
+
+    Whoever holds the lock may take a running row: the worker that ran it is gone.
+    """
     values = {"state": "running", "as_of": as_of, "fence": fence, "started_at": func.clock_timestamp()}
-    return _transition(conn, refresh_id, "requested", values)
+    condition = refresh.c.refresh_id == refresh_id, refresh.c.state.in_(["requested", "running"])
+    return bool(conn.execute(update(refresh).where(*condition).values(values)).rowcount)
 
 
 def mark_coalesced(conn: Connection, refresh_id: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from worker import ledger, locks
 from worker.publish import Publication, draw_fence, publish
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from worker.results import RefreshResult
 
 _log = logging.getLogger(__name__)
+
+#: The errors after which an attempt is worth repeating; the tasks retry on these and no others.
+RETRYABLE: Final = (DBAPIError,)
 
 #: What a refresh may take, until its transaction ends.
 _LIMITS: Final = text("select set_config('statement_timeout', :timeout, true), set_config('work_mem', :work_mem, true)")
@@ -62,7 +66,9 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
         try:
             result = _locked(engine, books, attempt, settings)
         except Exception as ex:
-            ledger.mark_failed(books, attempt.refresh_id, ex, will_retry=attempt.will_retry)
+            ledger.mark_failed(
+                books, attempt.refresh_id, ex, will_retry=attempt.will_retry and isinstance(ex, RETRYABLE)
+            )
             raise
         if result is not None:
             ledger.mark_succeeded(books, attempt.refresh_id, result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, TypedDict
 
 from celery import Task, shared_task
-from sqlalchemy.exc import DBAPIError
 
 from snapshots.signals import check_signal
 from worker import refresh as engine
@@ -26,7 +25,7 @@ class Retries(TypedDict):
 
 #: With exponential backoff and jitter, so that a database that comes back is not met by all workers at once.
 RETRY: Final[Retries] = {
-    "autoretry_for": (DBAPIError,),
+    "autoretry_for": engine.RETRYABLE,
     "max_retries": 3,
     "retry_backoff": 2,
     "retry_backoff_max": 60,

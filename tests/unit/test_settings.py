@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
         ("database_url", "mysql://root:hunter2@localhost/x", "postgresql://"),
         ("database_url", "hunter2", "postgresql://"),
         ("broker_url", "amqp://guest:hunter2@localhost", "redis://"),
+        ("database_url", "postgresql://app:hunter2", "postgresql://"),
+        ("broker_url", "redis://:hunter2/x@localhost:6379/0", "redis://"),
         ("log_level", "LOUD", "'DEBUG'"),
         ("api_port", "65536", "less than or equal to 65535"),
     ],
