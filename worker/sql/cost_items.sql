@@ -1,7 +1,6 @@
 -- Each agent's cost per run of the last day beside its baseline of the six days before, and the verdict (R19 to R21).
 -- reads: signals.source_run
 -- grain: tenant and agent with a run in the current day, or with a cost that is not finite
--- A cost that a double cannot square is counted with those that are not finite: it would fail every tenant's refresh.
 -- params: as_of, current_start, baseline_start, tenants, exclude_synthetic, z_threshold
 with current_day as (
     select
@@ -16,6 +15,7 @@ with current_day as (
             tenant_id,
             agent_id,
             estimated_cost_usd,
+            -- What a double cannot square would fail the refresh of every tenant: it counts as not finite.
             estimated_cost_usd between -1e150 and 1e150 as is_finite
         from signals.source_run
         where
