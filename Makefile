@@ -13,6 +13,7 @@ install: $(INSTALLED) ## Build .venv from the lock
 # uv where it is on the PATH, else the system's venv and pip; both check the lock's hashes.
 $(INSTALLED): requirements.lock pyproject.toml
 	@python3 -c 'import sys; sys.exit("activity needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "installing into $(VENV), about a minute"
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --clear $(VENV) && \
 		VIRTUAL_ENV=$(VENV) uv pip install --quiet --require-hashes -r requirements.lock && \

@@ -7,7 +7,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from ops import logs
+from ops import logs, startup
 from snapshots import settings
 
 
@@ -18,6 +18,7 @@ def api(host: str | None, port: int | None) -> None:
     """Serve the read layer."""
     current = settings.load()
     logs.configure(current.log_level)
+    startup.check_port(host or current.api_host, port or current.api_port)
     Granian(
         "api.wsgi:get_app",
         factory=True,
