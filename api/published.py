@@ -99,7 +99,11 @@ def _statement(tenant_id: str, signal: str) -> Select[*tuple[Any, ...]]:
 def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
     if row.version is None:
         return Published(
-            row.shard_window_json, row.shard_empty_content, (), _of_shard(row), _identity(tenant_id, signal)
+            row.shard_window_json,
+            row.shard_empty_content,
+            (),
+            _of_shard(row),
+            _identity(tenant_id, signal, row.shard_empty_content),
         )
     # A refresh that confirms the content moves the shard on; one of this tenant alone moves the snapshot past it.
     shard_is_newer = row.shard_as_of >= row.as_of
@@ -125,7 +129,8 @@ def _of_shard(row: Row[Any]) -> Provenance:
 
 def _of_tenant(row: Row[Any]) -> Provenance:
     return Provenance(
-        as_of=max(row.as_of, row.shard_as_of),
+        # Confirmation moves the instant of what has a window; scores hold for the instant they were computed for (R27).
+        as_of=row.as_of if row.shard_window_json is None else max(row.as_of, row.shard_as_of),
         computed_at=row.computed_at,
         version=row.version,
         rule_version=row.rule_version,
@@ -135,5 +140,5 @@ def _of_tenant(row: Row[Any]) -> Provenance:
 
 
 def _identity(*parts: str) -> str:
-    """Return what tells apart equal version numbers: of two tenants, or of one that was erased and came back."""
+    """Return what tells apart equal version numbers: of two tenants, of one that was erased, of two empty contents."""
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:12]

@@ -133,6 +133,22 @@ def _reads(process: psutil.Process, name: str, folder: Path) -> bool:
         return False
 
 
+def is_stranger(pid: int, name: str, folder: Path) -> bool:
+    """Tell whether `pid` is certainly no live `name` that works in `folder`; in doubt it is not.
+
+    A process of another user may hide its folder from us: what cannot be seen must not be taken for gone.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE or process.name() != name:
+            return True
+        return Path(process.cwd()) != folder
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, OSError):
+        return False
+
+
 def of_instance(instance: str) -> list[psutil.Process]:
     """Return the processes whose environment names `instance`, children of children included; never this one."""
     return [process for process in _processes() if process.pid != os.getpid() and _belongs(process, instance)]

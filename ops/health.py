@@ -60,8 +60,8 @@ class Report:
 
     @property
     def is_fresh(self) -> bool:
-        """Tell whether every signal has been computed and confirmed within its time."""
-        return not any(signal.is_stale for signal in self.signals)
+        """Tell whether every signal has been confirmed within its time, by a clock that goes forward."""
+        return not any(signal.is_stale or signal.clock_set_back for signal in self.signals)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
@@ -92,8 +92,14 @@ def _signal(conn: Connection, name: str) -> SignalHealth:
         is_stale=fresh is None or limit is None or now - fresh.verified_at > limit,
         last_state=last.state if last else None,
         last_error=f"{last.error_class}: {last.error}" if last and last.error_class else None,
-        clock_set_back=bool(fresh and fresh.as_of > now),
+        clock_set_back=bool(fresh and fresh.as_of > now) or _is_ahead(conn, name, now),
     )
+
+
+def _is_ahead(conn: Connection, name: str, now: datetime) -> bool:
+    """Tell whether a refresh in the ledger ran at an instant that has not come yet: the clock was set back (R2a)."""
+    ahead = refresh.c.signal == name, refresh.c.as_of > now
+    return conn.execute(select(refresh.c.refresh_id).where(*ahead).limit(1)).first() is not None
 
 
 def _broker(settings: Settings) -> BrokerHealth:

@@ -44,14 +44,16 @@ def request(
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         for signal in signals:
             asked[signal] = ledger.request(books, signal, mode="manual", requested_by=requested_by, tenants=tenants)
+        unsent = list(asked.values())
         for refresh_id in asked.values():
             try:
                 app.send_task(RECOMPUTE, args=[refresh_id])
             except (BrokerError, RedisError, OSError) as ex:
                 problem = BrokerUnavailableError("broker: no answer; is ACTIVITY_BROKER_URL right, and the server up?")
-                for unsent in asked.values():
-                    ledger.mark_failed(books, unsent, problem, will_retry=False)
+                for lost in unsent:
+                    ledger.mark_failed(books, lost, problem, will_retry=False)
                 raise problem from ex
+            unsent.remove(refresh_id)
     return asked
 
 
@@ -118,6 +120,7 @@ def _differences(conn: Connection, signal: str, tenants: Sequence[str]) -> Itera
     current = published.subquery()
     tenant = func.coalesce(current.c.tenant_id, staged.c.tenant_id)
     empty = select(stage_content.c.content).where(stage_content.c.tenant_id == "").scalar_subquery()
+    empty_basis = select(stage_content.c.basis).where(stage_content.c.tenant_id == "").scalar_subquery()
     rows = conn.execute(
         select(
             tenant.label("tenant_id"),
@@ -125,7 +128,7 @@ def _differences(conn: Connection, signal: str, tenants: Sequence[str]) -> Itera
             func.coalesce(staged.c.content, empty).label("computed"),
         )
         .select_from(staged.join(current, current.c.tenant_id == staged.c.tenant_id, full=True))
-        .where(current.c.basis.is_distinct_from(func.coalesce(staged.c.basis, "")))
+        .where(current.c.basis.is_distinct_from(func.coalesce(staged.c.basis, empty_basis)))
         .order_by(tenant)
     )
     for row in rows:

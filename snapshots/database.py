@@ -43,4 +43,6 @@ def url_of(settings: Settings, role: Role) -> URL:
 def connect(url: URL | str, *, name: str = "activity", **options: Any) -> Engine:  # noqa: ANN401  # SQLAlchemy's own
     """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity."""
     arguments = {"application_name": name, "options": "-c TimeZone=UTC", "connect_timeout": 10}
-    return sqlalchemy_engine(normalise(url), connect_args=arguments, **{"pool_pre_ping": True, **options})
+    return sqlalchemy_engine(
+        normalise(url), connect_args=arguments, **{"pool_pre_ping": True, "hide_parameters": True, **options}
+    )

@@ -66,13 +66,23 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
         try:
             result = _locked(engine, books, attempt, settings)
         except Exception as ex:
-            ledger.mark_failed(
-                books, attempt.refresh_id, ex, will_retry=attempt.will_retry and isinstance(ex, RETRYABLE)
-            )
+            _note_failure(autocommit, attempt, ex)
             raise
         if result is not None:
             ledger.mark_succeeded(books, attempt.refresh_id, result)
     return result
+
+
+def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
+    """Tell the ledger on a connection of its own, since the error may have ended the other ones."""
+    will_retry = attempt.will_retry and isinstance(error, RETRYABLE)
+    try:
+        with engine.connect() as books:
+            ledger.mark_failed(books, attempt.refresh_id, error, will_retry=will_retry)
+    except DBAPIError:
+        _log.warning(
+            "refresh signal=%s id=%s: the ledger cannot be told of the failure", attempt.signal, attempt.refresh_id
+        )
 
 
 def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Settings) -> RefreshResult | None:

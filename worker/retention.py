@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, text
 
 from worker import ledger
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine, Select
 
     from snapshots.settings import Settings
 
@@ -33,9 +33,7 @@ class PruneResult:
 
 def prune(engine: Engine, settings: Settings) -> PruneResult:
     """Drop the history and the ledger rows that retention no longer keeps; make the partitions of the next days."""
-    with engine.begin() as conn:
-        conn.execute(text("select set_config('lock_timeout', '5s', true)"))
-        partitions = _roll_partitions(conn, settings.history_days)
+    partitions = _roll_partitions(engine, settings.history_days)
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         abandoned = ledger.close_abandoned(books, older_than_s=2 * settings.refresh_timeout_s)
         attempts = ledger.delete_older_than(books, settings.ledger_days)
@@ -43,8 +41,16 @@ def prune(engine: Engine, settings: Settings) -> PruneResult:
     return PruneResult(partitions, attempts, abandoned)
 
 
-def _roll_partitions(conn: Connection, keep_days: int) -> int:
-    today: date = conn.execute(select(func.clock_timestamp())).scalar_one().date()
+def _roll_partitions(engine: Engine, keep_days: int) -> int:
+    with engine.connect() as conn:
+        today: date = conn.execute(select(func.clock_timestamp())).scalar_one().date()
     for ahead in range(DAYS_AHEAD + 1):
-        conn.execute(select(func.signals.ensure_history_partition(today + timedelta(days=ahead))))
-    return int(conn.execute(select(func.signals.drop_history_before(today - timedelta(days=keep_days)))).scalar_one())
+        _alone(engine, select(func.signals.ensure_history_partition(today + timedelta(days=ahead))))
+    return int(_alone(engine, select(func.signals.drop_history_before(today - timedelta(days=keep_days)))))
+
+
+def _alone(engine: Engine, statement: Select[Any]) -> Any:  # noqa: ANN401  # whatever the function returns
+    """Run a statement in a transaction of its own: the locks of two could deadlock with a refresh."""
+    with engine.begin() as conn:
+        conn.execute(text("select set_config('lock_timeout', '5s', true)"))
+        return conn.execute(statement).scalar_one()

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-import psutil
 import psycopg2
 
 from ops import children
@@ -26,6 +25,8 @@ from snapshots.errors import ActivityError, DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import psutil
 
 
 def _wheel_folder() -> Path:
@@ -100,13 +101,14 @@ class PostgresCluster:
         Raises ActivityError for data of another version, and when the server ends or does not answer in time.
         """
         self.stop()
+        # First: a server that is ending takes its files away under the walks below.
+        self._stop_leftovers()
         self._open_ways()
         if (self._data / "PG_VERSION").exists():
             self._check_version()
             self._account.own(self._folder)
         else:
             self._initialise()
-        self._stop_leftovers()
         self._make_socket_folder()
         more = {"farewell": signal.SIGINT, "cwd": self._data, **self._account.options}
         self._process = children.spawn(self._command(), self._log_file, env=_ENVIRONMENT, **more)
@@ -205,7 +207,7 @@ class PostgresCluster:
             _log.warning("%s: stopping a server that was left behind", self._folder)
             children.end([server for server in servers if server.pid == recorded], _STOP)
             children.end(servers, _STOP_ORPHANS)
-        if recorded is not None and psutil.pid_exists(recorded):
+        if recorded is not None and children.is_stranger(recorded, "postgres", self._data):
             self._remove_lock_files()
 
     def _remove_lock_files(self) -> None:

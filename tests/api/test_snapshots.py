@@ -181,3 +181,24 @@ def test_a_head_request_has_the_headers_of_the_content(api: Api) -> None:
     result = api.client.simulate_head(PATTERNS, headers={"Authorization": f"Bearer {api.add_key(TENANT)}"})
 
     assert (result.status_code, result.content, result.headers["etag"]) == (200, b"", etag)
+
+
+def test_a_queue_answers_for_the_instant_of_its_scores_whatever_confirmed_it_since(api: Api) -> None:
+    content, items = queue_of(3)
+    api.verify("attention")
+    api.publish("attention", content, items=items, as_of=NOW - timedelta(minutes=3))
+
+    result = api.get(QUEUE)
+
+    assert result.json["snapshot"]["as_of"] == "2026-01-17T11:57:00.000000Z"
+    assert result.headers["snapshot-verified-at"] == "2026-01-17T12:00:00.000000Z"
+
+
+def test_the_etag_of_no_findings_names_what_is_served(api: Api) -> None:
+    tags = []
+    for parameters in ('{"slow_step_ms":5000}', '{"slow_step_ms":9000}'):
+        api.verify("patterns", empty_content=f'{{"patterns":[],"parameters":{parameters}}}')
+        api.moment.pass_by(CACHE_TTL_S)
+        tags.append(api.get(PATTERNS).headers["etag"])
+
+    assert tags[0] != tags[1]

@@ -16,7 +16,7 @@ from snapshots.tables import ITEMS, freshness, refresh, snapshot, snapshot_histo
 from tests.factories import insert_run, insert_step, insert_trace
 from worker import ledger, locks
 from worker.publish import draw_fence
-from worker.refresh import Attempt, recompute
+from worker.refresh import Attempt, recompute, refresh_requested
 from worker.refresh import refresh as run_refresh
 
 if TYPE_CHECKING:
@@ -274,3 +274,53 @@ def test_an_attempt_whose_worker_was_lost_is_closed(engine: Engine) -> None:
         assert ledger.close_abandoned(books, older_than_s=0) == 1
         row = books.execute(select(refresh)).one()
     assert (row.state, row.error_class) == ("failed", "WorkerLost")
+
+
+def test_a_request_whose_worker_was_lost_is_taken_up_again(engine: Engine) -> None:
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        asked = ledger.request(books, "cost", mode="manual", requested_by="a test")
+        ledger.mark_running(books, asked, as_of=now(books), fence=1)
+
+    result = refresh_requested(engine, asked, SETTINGS)
+
+    assert result is not None
+    with engine.connect() as conn:
+        assert conn.execute(select(refresh.c.state)).scalars().all() == ["succeeded"]
+    assert refresh_requested(engine, asked, SETTINGS) is None
+
+
+def test_an_error_that_is_retried_leaves_the_request_waiting(engine: Engine) -> None:
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        asked = ledger.request(books, "patterns", mode="manual", requested_by="a test")
+        books.execute(text("alter view signals.source_step rename to source_step_gone"))
+
+    with pytest.raises(DBAPIError):
+        refresh_requested(engine, asked, SETTINGS, will_retry=True)
+
+    with engine.connect() as conn:
+        row = conn.execute(select(refresh)).one()
+    assert (row.state, row.error_class) == ("requested", "ProgrammingError")
+
+
+def test_one_absurd_cost_does_not_stop_the_others(conn: Connection) -> None:
+    as_of = now(conn)
+    plant(conn, "acme", as_of)
+    for number, day in enumerate((0, 3)):
+        ended = as_of - timedelta(days=day, hours=1)
+        poisoned = {"tenant_id": "globex", "started_at": ended, "completed_at": ended, "estimated_cost_usd": "1e400"}
+        insert_run(conn, id=f"poisoned-{number}", **poisoned)
+
+    publish_at(conn, "cost", as_of)
+
+    assert content_of(conn, "cost", "acme")["agents"][0]["current_cost_usd"] == 2
+    assert content_of(conn, "cost", "globex")["data_quality"] == {"non_finite_costs": 2}
+
+
+def test_a_queue_of_an_instant_that_has_not_come_is_rescored(conn: Connection) -> None:
+    as_of = now(conn)
+    plant(conn, "acme", as_of)
+    publish_at(conn, "attention", as_of + timedelta(hours=3))
+
+    result = publish_at(conn, "attention", as_of)
+
+    assert result.tenants_changed == 1

@@ -51,6 +51,11 @@ changed_answer as (
             and (
                 current_snapshot.basis <> answer.basis
                 or current_snapshot.rule_version <> cast(:rule_version as text)
+                -- The database's clock was set back: scores of an instant that has not come yet.
+                or (
+                    current_snapshot.as_of > cast(:as_of as timestamptz)
+                    and not cast(:keep_every_version as boolean)
+                )
                 or (
                     current_snapshot.as_of <= cast(:rescore_before as timestamptz)
                     and current_snapshot.as_of < cast(:as_of as timestamptz)
@@ -86,6 +91,7 @@ kept_version as (
                     kept.tenant_id = current_snapshot.tenant_id
                     and kept.signal = current_snapshot.signal
                     and kept.replaced_at > cast(:keep_after as timestamptz)
+                    and kept.replaced_at <= cast(:as_of as timestamptz)
             )
         )
     returning tenant_id
