@@ -61,7 +61,7 @@ class Foundation:
             self._valkey.start()
             urls["broker_url"] = self._valkey.url
         elif self._settings.broker_url is not None:
-            _reach(self._settings.broker_url.get_secret_value())
+            reach(self._settings.broker_url.get_secret_value())
         return self._settings.model_copy(update={name: SecretStr(url) for name, url in urls.items()})
 
     def revive(self, report: Callable[[str], None]) -> None:
@@ -128,7 +128,8 @@ def _refuse_part_urls(current: Settings) -> None:
             )
 
 
-def _reach(url: str) -> None:
+def reach(url: str) -> None:
+    """Raise BrokerUnavailableError unless the broker at `url` answers."""
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             client.ping()

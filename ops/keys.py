@@ -80,9 +80,12 @@ def revoke_key(conn: Connection, key_id: str) -> bool:
 
     Raises KeyRequestError when there is no such key.
     """
+    # Whoever has only the token may paste it: its secret is dropped here and never repeated.
+    parsed = keys.parse(key_id)
+    key_id = parsed[0] if parsed is not None else key_id
     this = api_key.c.key_id == key_id
     if "\0" in key_id or conn.execute(select(api_key.c.key_id).where(this)).first() is None:
-        raise KeyRequestError(f"key: {key_id!r} does not exist; `activity keys list` names the keys there are")
+        raise KeyRequestError(f"key: {key_id[:16]!r} does not exist; `activity keys list` names the keys there are")
     revoked = update(api_key).where(this, api_key.c.revoked_at.is_(None)).values(revoked_at=func.clock_timestamp())
     return conn.execute(revoked).rowcount == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops import logs
+from ops import foundation, logs
 from snapshots import settings
 from worker.app import create_app
 
@@ -14,4 +14,6 @@ def beat() -> None:
     """Ring for the refreshes on schedule; of several, one is active and the others take over."""
     current = settings.load()
     logs.configure(current.log_level)
-    create_app(current).start(["beat", "--loglevel", current.log_level, "--pidfile", ""])
+    app = create_app(current)
+    foundation.reach(str(app.conf.redbeat_redis_url))
+    app.start(["beat", "--loglevel", current.log_level, "--pidfile", ""])
