@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 
 from api.caching import ShortCache
 from api.problems import ProblemError
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
 CACHE_TTL_S: Final = 1.0
 _CACHE_BYTES: Final = 64 * 2**20
-#: One shard holds every tenant.
-_SHARD: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a tenant is served for a signal: its own content, or the empty one of the shard (version 0)."""
+    """What a tenant is served for a signal: its own content, or the empty one of the slot (version 0)."""
 
     window: str | None
     content: str
@@ -88,27 +86,27 @@ def _statement(tenant_id: str, signal: str) -> Select[*tuple[Any, ...]]:
     shared = ("as_of", "verified_at", "period_s", "window_json", "empty_content", "rule_version")
     return (
         select(
-            *(freshness.c[name].label(f"shard_{name}") for name in shared),
+            *(freshness.c[name].label(f"slot_{name}") for name in shared),
             *(snapshot.c[name] for name in own),
         )
         .select_from(freshness.outerjoin(snapshot, of_tenant))
-        .where(freshness.c.signal == signal, freshness.c.shard == _SHARD)
+        .where(freshness.c.signal == signal, freshness.c.slot == func.signals.slot_of(tenant_id))
     )
 
 
 def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
     if row.version is None:
         return Published(
-            row.shard_window_json,
-            row.shard_empty_content,
+            row.slot_window_json,
+            row.slot_empty_content,
             (),
-            _of_shard(row),
-            _identity(tenant_id, signal, row.shard_empty_content),
+            _of_slot(row),
+            _identity(tenant_id, signal, row.slot_empty_content),
         )
-    # A refresh that confirms the content moves the shard on; one of this tenant alone moves the snapshot past it.
-    shard_is_newer = row.shard_as_of >= row.as_of
+    # A refresh that confirms the content moves the slot on; one of this tenant alone moves the snapshot past it.
+    slot_is_newer = row.slot_as_of >= row.as_of
     return Published(
-        row.shard_window_json if shard_is_newer else row.window_json,
+        row.slot_window_json if slot_is_newer else row.window_json,
         row.content,
         tuple(row.items or ()),
         _of_tenant(row),
@@ -116,26 +114,26 @@ def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
     )
 
 
-def _of_shard(row: Row[Any]) -> Provenance:
+def _of_slot(row: Row[Any]) -> Provenance:
     return Provenance(
-        as_of=row.shard_as_of,
-        computed_at=row.shard_verified_at,
+        as_of=row.slot_as_of,
+        computed_at=row.slot_verified_at,
         version=0,
-        rule_version=row.shard_rule_version,
-        verified_at=row.shard_verified_at,
-        period_s=row.shard_period_s,
+        rule_version=row.slot_rule_version,
+        verified_at=row.slot_verified_at,
+        period_s=row.slot_period_s,
     )
 
 
 def _of_tenant(row: Row[Any]) -> Provenance:
     return Provenance(
         # Confirmation moves the instant of what has a window; scores hold for the instant they were computed for (R27).
-        as_of=row.as_of if row.shard_window_json is None else max(row.as_of, row.shard_as_of),
+        as_of=row.as_of if row.slot_window_json is None else max(row.as_of, row.slot_as_of),
         computed_at=row.computed_at,
         version=row.version,
         rule_version=row.rule_version,
-        verified_at=row.shard_verified_at,
-        period_s=row.shard_period_s,
+        verified_at=row.slot_verified_at,
+        period_s=row.slot_period_s,
     )
 
 

@@ -56,6 +56,16 @@ def grant_tables() -> None:
     )
 
 
+def protect_worker_tables(tables: Sequence[str]) -> None:
+    """Force row-level security on tables of the worker's own, and grant them to it alone."""
+    for table in tables:
+        op.execute(f"alter table {SCHEMA}.{table} enable row level security")
+        op.execute(f"alter table {SCHEMA}.{table} force row level security")
+        _policy(table, "owner", "current_user", "true")
+        _policy(table, "worker", WORKER_ROLE, "true")
+    _grant("select, insert, update, delete", tables, WORKER_ROLE)
+
+
 def revoke_lasting() -> None:
     """Take back what is granted on things that outlive our tables: the database, the schema, Alembic's table."""
     groups = f"{WORKER_ROLE}, {AUTHENTICATOR_ROLE}, {READER_ROLE}"

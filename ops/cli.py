@@ -32,10 +32,12 @@ _HINTS: Final = {
 _MODULES: Final = {
     "up": "up",
     "migrate": "migrate",
+    "capture": "capture",
     "load": "load",
     "compute": "compute",
     "recompute": "recompute",
     "status": "status",
+    "explain": "explain",
     "keys": "keys",
     "worker": "worker",
     "beat": "beat",

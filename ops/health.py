@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import func, select
 
 from snapshots.body import STALE_GRACE
-from snapshots.signals import SIGNALS
+from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import freshness, refresh
 from worker.app import create_app
 from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
@@ -19,7 +19,7 @@ from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Row
 
     from snapshots.settings import Settings
 
@@ -81,7 +81,7 @@ def inspect(engine: Engine, settings: Settings) -> Report:
 
 def _signal(conn: Connection, name: str) -> SignalHealth:
     now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
-    fresh = conn.execute(select(freshness).where(freshness.c.signal == name)).one_or_none()
+    fresh = _freshness(conn, name)
     ended = refresh.c.signal == name, refresh.c.state.in_(["succeeded", "failed"])
     last = conn.execute(select(refresh).where(*ended).order_by(refresh.c.refresh_id.desc()).limit(1)).one_or_none()
     limit = timedelta(seconds=2 * fresh.period_s) + STALE_GRACE if fresh else None
@@ -94,6 +94,18 @@ def _signal(conn: Connection, name: str) -> SignalHealth:
         last_error=f"{last.error_class}: {last.error}" if last and last.error_class else None,
         clock_set_back=bool(fresh and fresh.as_of > now) or _is_ahead(conn, name, now),
     )
+
+
+def _freshness(conn: Connection, name: str) -> Row[Any] | None:
+    """Return the age of the slot that was confirmed longest ago; None unless every slot has been."""
+    oldest = select(
+        func.count().label("slots"),
+        func.min(freshness.c.as_of).label("as_of"),
+        func.min(freshness.c.verified_at).label("verified_at"),
+        func.max(freshness.c.period_s).label("period_s"),
+    ).where(freshness.c.signal == name)
+    row = conn.execute(oldest).one()
+    return row if row.slots == SLOTS else None
 
 
 def _is_ahead(conn: Connection, name: str, now: datetime) -> bool:

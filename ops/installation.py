@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from migrations import runner
+from migrations import capture, runner
 from ops import children, startup
 from ops.demo.agents import DEMO_TENANT
 from ops.demo.loading import load_demo
@@ -81,6 +81,7 @@ class Installation:
         runner.migrate(self._settings)
         engine = database.connect(database.url_of(self._settings, "owner"), name="activity up")
         try:
+            self._capture(engine)
             has_demo = self._provide_demo(engine)
             since = startup.clock(engine)
             for name in ("worker", "beat", "api", *(("demo-feed",) if has_demo and self._wishes.demo else ())):
@@ -91,6 +92,16 @@ class Installation:
             engine.dispose()
         while True:
             self._watch(foundation)
+
+    def _capture(self, engine: Engine) -> None:
+        """Have changes captured where the tables are our own; a host's are its operator's to decide about."""
+        if capture.is_installed(engine):
+            return
+        if capture.is_ours(engine):
+            self._report("installing the triggers that capture changes")
+            capture.install(engine)
+        else:
+            self._report("changes are not captured: `activity capture install` adds triggers to the host's tables")
 
     def _provide_demo(self, engine: Engine) -> bool:
         """Load the demo into an empty source if wished; return whether the source holds it."""

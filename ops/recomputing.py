@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import time
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,6 +20,7 @@ from worker import ledger
 from worker.app import create_app
 from worker.registry import SIGNALS
 from worker.schedule import RECOMPUTE
+from worker.shards import WHOLE, shards
 from worker.stage import stage_content, stage_signal
 
 if TYPE_CHECKING:
@@ -32,20 +34,29 @@ if TYPE_CHECKING:
 POLL_S: Final = 0.2
 
 
-def request(
-    engine: Engine, settings: Settings, signals: Sequence[str], tenants: Sequence[str], *, requested_by: str
-) -> dict[str, int]:
-    """Write one ledger row per signal and send the workers its id; return the ids by signal.
+def request(  # noqa: PLR0913  # one argument per option of the command
+    engine: Engine,
+    settings: Settings,
+    signals: Sequence[str],
+    tenants: Sequence[str],
+    *,
+    requested_by: str,
+    is_full: bool = False,
+) -> dict[int, str]:
+    """Write one ledger row per signal and shard and send the workers its id; return the signals by id.
+
+    Tenants that are named are one shard.
 
     Raises BrokerUnavailableError when the message cannot be sent; the rows then say failed.
     """
     app = create_app(settings)
-    asked: dict[str, int] = {}
+    asked: dict[int, str] = {}
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        for signal in signals:
-            asked[signal] = ledger.request(books, signal, mode="manual", requested_by=requested_by, tenants=tenants)
-        unsent = list(asked.values())
-        for refresh_id in asked.values():
+        for signal, shard in product(signals, [WHOLE] if tenants else shards(settings.shards)):
+            told: dict[str, Any] = {"mode": "manual", "requested_by": requested_by, "is_full": is_full}
+            asked[ledger.request(books, signal, shard=shard, tenants=tenants, **told)] = signal
+        unsent = list(asked)
+        for refresh_id in asked:
             try:
                 app.send_task(RECOMPUTE, args=[refresh_id])
             except (BrokerError, RedisError, OSError) as ex:
@@ -57,13 +68,13 @@ def request(
     return asked
 
 
-def wait(engine: Engine, requested: Mapping[str, int], *, timeout_s: int) -> None:
+def wait(engine: Engine, requested: Mapping[int, str], *, timeout_s: int) -> None:
     """Poll the ledger until every requested refresh is over, and print each one's end.
 
     Raises ActivityError when one failed or is not over in time.
     """
     deadline = time.monotonic() + timeout_s
-    open_ids = {refresh_id: signal for signal, refresh_id in requested.items()}
+    open_ids = dict(requested)
     failures = []
     with (
         engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books,
@@ -89,7 +100,8 @@ def _finished(books: Connection, ids: Sequence[int]) -> Sequence[Row[Any]]:
 def _describe(row: Row[Any]) -> str:
     if row.state == "failed":
         return f"failed: {row.error_class}: {row.error}"
-    return f"{row.state}, {row.tenants_changed or 0} of {row.tenants_seen or 0} tenants changed"
+    drift = "" if row.drift is None else f", {row.drift} repaired"
+    return f"{row.state}, {row.tenants_changed or 0} of {row.tenants_seen or 0} tenants changed{drift}"
 
 
 def print_differences(

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, literal, select, text
 from ops.demo.agents import DEMO_TENANT
 from snapshots import keys
 from snapshots.errors import ActivityError
-from snapshots.signals import CAPABILITIES, SIGNALS
+from snapshots.signals import CAPABILITIES, SIGNALS, SLOTS
 from snapshots.tables import api_key, freshness
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ def clock(engine: Engine) -> datetime:
 
 def unpublished(engine: Engine, since: datetime) -> list[str]:
     """Return the signals that have not been published at or after `since`."""
-    published = select(freshness.c.signal).where(freshness.c.verified_at >= literal(since))
+    published = (
+        select(freshness.c.signal)
+        .where(freshness.c.verified_at >= literal(since))
+        .group_by(freshness.c.signal)
+        .having(func.count() == SLOTS)
+    )
     with engine.connect() as conn:
         done = set(conn.execute(published).scalars())
     return [signal for signal in SIGNALS if signal not in done]

@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     attention_rescore_s: Seconds = Field(
         300, description="Age at which an unchanged attention queue is rescored, seconds"
     )
+    uncaptured_period_s: Seconds = Field(
+        300,
+        description="Least seconds between refreshes where no triggers capture changes and every row is read",
+    )
+    shards: Literal[1, 2, 4, 8, 16, 32, 64] = Field(1, description="Shards of tenants, refreshed in parallel")
+    refresh_batch_marks: int = Field(
+        50_000, ge=1, le=10_000_000, description="Change marks that one transaction of a refresh consumes"
+    )
     reconcile_period_s: Seconds = Field(3600, description="Seconds between full recomputes")
     prune_period_s: Seconds = Field(3600, description="Seconds between removals of what retention no longer keeps")
     history_days: int = Field(7, ge=1, le=365, description="Days for which replaced snapshots are kept")
@@ -109,9 +117,20 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    def period_s(self, signal: str) -> int:
-        """Return the seconds between two refreshes of `signal`."""
-        return int(getattr(self, f"{signal}_period_s"))
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _number_of_shards(cls, value: object) -> object:
+        """Read the number that a variable spells out."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    def period_s(self, signal: str, *, is_captured: bool = True) -> int:
+        """Return the seconds between two refreshes of `signal`; longer where every row has to be read.
+
+        Never so long that a queue's scores outlive their limit (R26).
+        """
+        period = int(getattr(self, f"{signal}_period_s"))
+        slower = min(self.uncaptured_period_s, self.attention_rescore_s if signal == "attention" else 86_400)
+        return period if is_captured else max(period, slower)
 
 
 def load(**overrides: object) -> Settings:

@@ -19,7 +19,10 @@ CAPABILITIES: Final = (
 )
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "097_activity_source_views"
+SCHEMA_REVISION: Final = "098_incremental_refresh"
+
+#: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
+SLOTS: Final = 64
 
 #: Group roles of the cluster; login roles are granted one of them.
 WORKER_ROLE: Final = "activity_worker"

@@ -57,6 +57,11 @@ refresh = Table(
     Column("mode", Text, nullable=False),
     Column("requested_by", Text, nullable=False),
     Column("tenants", ARRAY(Text), comment="The tenants asked for; NULL is all of them"),
+    Column("shards", SmallInteger, nullable=False, server_default="1", comment="How many shards there were"),
+    Column("is_full", Boolean, nullable=False, server_default=text("false"), comment="Asked to read every row anew"),
+    Column("method", Text, comment="incremental, or full where every row was read"),
+    Column("marks", BigInteger, comment="Change marks that were consumed"),
+    Column("drift", Integer, comment="Tenants that a reconcile had to repair; NULL where nothing was compared"),
     Column("state", Text, nullable=False),
     Column("requested_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
     Column("started_at", Instant),
@@ -71,6 +76,8 @@ refresh = Table(
     CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
     CheckConstraint("mode in ('tick', 'reconcile', 'manual')", name="known_mode"),
     CheckConstraint("state in ('requested', 'running', 'succeeded', 'failed', 'coalesced')", name="known_state"),
+    CheckConstraint("method in ('incremental', 'full')", name="known_method"),
+    CheckConstraint("shard >= 0 and shard < shards", name="shard_of_shards"),
     CheckConstraint(
         "(state in ('succeeded', 'failed', 'coalesced')) = (finished_at is not null)", name="finished_when_over"
     ),
@@ -84,17 +91,19 @@ freshness = Table(
     "freshness",
     metadata,
     Column("signal", Text, nullable=False),
-    Column("shard", SmallInteger, nullable=False),
-    Column("as_of", Instant, nullable=False, comment="The instant that the shard's snapshots answer for"),
-    Column("verified_at", Instant, nullable=False, comment="When every tenant of the shard was last confirmed"),
+    Column("slot", SmallInteger, nullable=False),
+    Column("as_of", Instant, nullable=False, comment="The instant that the slot's snapshots answer for"),
+    Column("verified_at", Instant, nullable=False, comment="When every tenant of the slot was last confirmed"),
     Column("period_s", Integer, nullable=False),
     Column("window_json", Text, comment="The `window` member of the body; NULL where the signal has none"),
     Column("empty_content", Text, nullable=False, comment="What a tenant without findings is served (R28)"),
     Column("rule_version", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("refresh_id", BigInteger, nullable=False),
-    PrimaryKeyConstraint("signal", "shard"),
+    PrimaryKeyConstraint("signal", "slot"),
     CheckConstraint("period_s > 0", name="period_positive"),
+    CheckConstraint("slot between 0 and 63", name="known_slot"),
+    postgresql_with={"fillfactor": "50"},
 )
 
 snapshot = Table(
@@ -116,6 +125,8 @@ snapshot = Table(
     PrimaryKeyConstraint("tenant_id", "signal"),
     CheckConstraint("version > 0", name="version_positive"),
     CheckConstraint("tenant_id <> ''", name="tenant_named"),
+    # Serves the rescoring of queues that have grown old (R26).
+    Index(None, "as_of", postgresql_where=text("signal = 'attention'")),
     postgresql_with={"fillfactor": "60"},
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # A developer's settings must not reach a test, and modules may read them when imported.
 for _name in [name for name in os.environ if name.startswith(("ACTIVITY_", "PG"))]:  # noqa: TID251  # emptied here
@@ -16,6 +17,13 @@ for _name in [name for name in os.environ if name.startswith(("ACTIVITY_", "PG")
 
 from ops.embedded.valkey import ValkeyServer  # noqa: E402  # after the environment is clean
 from tests.postgres import BINARIES, Server  # noqa: E402  # after the environment is clean
+
+#: Each example undoes what it did, so that sharing a fixture is no fault.
+_SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("small", _SHARED, max_examples=30, derandomize=True)
+settings.register_profile("full", _SHARED, max_examples=200)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("small")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

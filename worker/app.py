@@ -10,7 +10,9 @@ from kombu import Queue
 from snapshots.errors import SettingsError
 from snapshots.signals import SIGNALS
 from worker import tasks
+from worker.process import process_settings
 from worker.schedule import MANUAL_QUEUE, RECOMPUTE, SCHEDULED_QUEUE, beat_schedule
+from worker.shards import shards
 
 if TYPE_CHECKING:
     from snapshots.settings import Settings
@@ -97,7 +99,8 @@ def _beat(settings: Settings) -> dict[str, Any]:
 def _ring_once(**_: object) -> None:
     """Refresh each signal when a worker comes up, instead of one period later; a doubled ring is coalesced."""
     for name in SIGNALS:
-        tasks.refresh.apply_async(args=(name,), expires=60)
+        for shard in shards(process_settings().shards):
+            tasks.refresh.apply_async(args=(name, shard.number, shard.count), expires=60)
 
 
 @signals.setup_logging.connect

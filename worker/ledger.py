@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import func, select, text, update
 
 from snapshots.tables import refresh
+from worker.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,25 +27,37 @@ Mode = Literal["tick", "reconcile", "manual"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a ledger row asks for; `tenants` None is all of them."""
+    """What a ledger row asks for; `tenants` None is all of the shard's."""
 
     signal: str
+    shard: Shard
     tenants: tuple[str, ...] | None
+    is_full: bool
 
 
 #: Of an error's message, this many characters are kept: enough to act on, too few for a dump of rows.
 ERROR_LENGTH = 500
 
 
-def request(
-    conn: Connection, signal: str, *, mode: Mode, requested_by: str, tenants: Sequence[str] | None = None
+def request(  # noqa: PLR0913  # one argument per column that the asker decides
+    conn: Connection,
+    signal: str,
+    *,
+    mode: Mode,
+    requested_by: str,
+    shard: Shard = WHOLE,
+    tenants: Sequence[str] | None = None,
+    is_full: bool = False,
 ) -> int:
     """Write down that a refresh of `signal` was asked for, and return its ledger id."""
     values = {
         "signal": signal,
         "mode": mode,
         "requested_by": requested_by,
+        "shard": shard.number,
+        "shards": shard.count,
         "tenants": list(tenants) if tenants else None,
+        "is_full": is_full or mode == "reconcile",
         "state": "requested",
     }
     return int(conn.execute(refresh.insert().values(values).returning(refresh.c.refresh_id)).scalar_one())
@@ -55,12 +68,12 @@ def claim(conn: Connection, refresh_id: int) -> Asked | None:
 
     A row that is still running is delivered again when its worker was lost: the lock tells whether it was.
     """
-    row = conn.execute(
-        select(refresh.c.signal, refresh.c.tenants).where(
-            refresh.c.refresh_id == refresh_id, refresh.c.state.in_(["requested", "running"])
-        )
-    ).one_or_none()
-    return None if row is None else Asked(row.signal, None if row.tenants is None else tuple(row.tenants))
+    is_open = refresh.c.refresh_id == refresh_id, refresh.c.state.in_(["requested", "running"])
+    row = conn.execute(select(refresh).where(*is_open)).one_or_none()
+    if row is None:
+        return None
+    tenants = None if row.tenants is None else tuple(row.tenants)
+    return Asked(row.signal, Shard(row.shard, row.shards), tenants, row.is_full)
 
 
 def mark_running(conn: Connection, refresh_id: int, *, as_of: datetime, fence: int) -> bool:
@@ -86,6 +99,9 @@ def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> 
         "tenants_seen": result.tenants_seen,
         "tenants_changed": result.tenants_changed,
         "rows_changed": result.rows_changed,
+        "method": result.method,
+        "marks": result.marks,
+        "drift": result.drift,
         "error_class": None,
         "error": None,
     }

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, func, literal, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import SmallInteger, Text, any_, cast, delete, func, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from snapshots.tables import ITEMS, freshness, snapshot
 from worker import queries
@@ -18,12 +18,11 @@ from worker.results import RefreshResult
 from worker.stage import stage_content
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import ColumnElement, Connection
 
     from snapshots.settings import Settings
-    from worker.registry import Signal
+    from worker.scope import Scope
+    from worker.signal import Signal
 
 #: Versions of a queue that moves with the clock are kept at most this often (architecture.md, `snapshot_history`).
 HISTORY_INTERVAL: Final = timedelta(minutes=5)
@@ -39,19 +38,17 @@ class Publication:
     as_of: datetime
     fence: int
     refresh_id: int
-    tenants: Sequence[str] | None = None
+    scope: Scope
 
 
 def publish(conn: Connection, publication: Publication, settings: Settings) -> RefreshResult:
     """Publish what is staged and return the counts; writes nothing where nothing differs.
 
-    Must run in the transaction that staged it, with the signal's lock held.
+    Must run in the transaction that staged it, with the locks of the scope held.
     """
     conn.execute(select(func.signals.ensure_history_partition(publication.as_of.date())))
     counts = conn.execute(queries.load("publish_snapshot").text, _parameters(publication, settings)).one()
     item_rows = _replace_items(conn, publication) if counts.tenants_changed else 0
-    if publication.tenants is None:
-        _confirm(conn, publication, settings)
     return RefreshResult(
         signal=publication.signal.name,
         as_of=publication.as_of,
@@ -63,53 +60,51 @@ def publish(conn: Connection, publication: Publication, settings: Settings) -> R
 
 
 def _parameters(publication: Publication, settings: Settings) -> dict[str, object]:
-    signal, as_of = publication.signal, publication.as_of
-    rescored = signal.moves_with_clock
+    signal, as_of, scope = publication.signal, publication.as_of, publication.scope
+    bound = signal.bound(settings, as_of)
     return {
         "signal": signal.name,
-        "tenants": None if publication.tenants is None else list(publication.tenants),
+        "every_tenant": scope.extent == "every",
+        "shard": scope.shard.number,
+        "shards": scope.shard.count,
         "as_of": as_of,
-        "rescore_before": as_of - _rescore_age(settings) if rescored else NEVER,
+        "rescore_before": bound.get("rescore_before", NEVER),
         "rule_version": signal.rule_version,
         "window_json": signal.window_json(settings, as_of),
         "fence": publication.fence,
         "refresh_id": publication.refresh_id,
-        "keep_every_version": not rescored,
+        "keep_every_version": not signal.moves_with_clock,
         "keep_after": as_of - HISTORY_INTERVAL,
     }
-
-
-def _rescore_age(settings: Settings) -> timedelta:
-    """Return the age from which a queue is rescored: one that would be too old by the next refresh (R26)."""
-    return timedelta(seconds=max(0, settings.attention_rescore_s - settings.attention_period_s))
 
 
 def _replace_items(conn: Connection, publication: Publication) -> int:
     """Rewrite the item rows of the tenants that this refresh published."""
     items = ITEMS[publication.signal.name]
     staged = publication.signal.item_stage
-    published = (
-        select(snapshot.c.tenant_id)
-        .where(snapshot.c.signal == publication.signal.name, snapshot.c.refresh_id == publication.refresh_id)
-        .scalar_subquery()
-    )
-    removed = conn.execute(delete(items).where(items.c.tenant_id.in_(published))).rowcount
+    own = snapshot.c.signal == publication.signal.name, snapshot.c.fence == publication.fence
+    answered = publication.scope.answers(snapshot)
+    published = func.array(select(snapshot.c.tenant_id).where(*own, answered).scalar_subquery(), type_=Text)
+    removed = conn.execute(delete(items).where(items.c.tenant_id == any_(published))).rowcount
     names = [column.name for column in items.columns]
-    rows = select(*(staged.c[name] for name in names)).where(staged.c.tenant_id.in_(published))
+    rows = select(*(staged.c[name] for name in names)).where(staged.c.tenant_id == any_(published))
     if "run_count" in staged.c:
         rows = rows.where(staged.c.run_count > 0)
     return int(removed) + int(conn.execute(insert(items).from_select(names, rows)).rowcount)
 
 
-def _confirm(conn: Connection, publication: Publication, settings: Settings) -> None:
-    """Write down that every tenant's snapshot answers for this instant (R27), unless a later refresh already has."""
+def confirm(conn: Connection, publication: Publication, settings: Settings, *, period_s: int) -> None:
+    """Write down that the snapshots of the shard answer for this instant (R27), unless a later refresh already has.
+
+    `period_s` is the number of seconds until the next refresh. Needs what `publish` needs.
+    """
     signal = publication.signal
     values: dict[str, ColumnElement[Any]] = {
         "signal": literal(signal.name),
-        "shard": literal(0),
+        "slot": func.unnest(cast(publication.scope.shard.slots, ARRAY(SmallInteger))),
         "as_of": literal(publication.as_of),
         "verified_at": func.clock_timestamp(),
-        "period_s": literal(settings.period_s(signal.name)),
+        "period_s": literal(period_s),
         "window_json": literal(signal.window_json(settings, publication.as_of)),
         "empty_content": stage_content.c.content,
         "rule_version": literal(signal.rule_version),
@@ -118,15 +113,15 @@ def _confirm(conn: Connection, publication: Publication, settings: Settings) -> 
     }
     confirmed = select(*(value.label(name) for name, value in values.items())).where(stage_content.c.tenant_id == "")
     statement = insert(freshness).from_select(list(values), confirmed)
-    moved = {name: statement.excluded[name] for name in values if name not in {"signal", "shard"}}
+    moved = {name: statement.excluded[name] for name in values if name not in {"signal", "slot"}}
     conn.execute(
         statement.on_conflict_do_update(
-            index_elements=["signal", "shard"], set_=moved, where=freshness.c.fence < statement.excluded.fence
+            index_elements=["signal", "slot"], set_=moved, where=freshness.c.fence < statement.excluded.fence
         )
     )
 
 
 def draw_fence(conn: Connection) -> tuple[datetime, int]:
-    """Return the database's clock and a fence number; call it once, with the lock held (R2a)."""
+    """Return the database's clock and a fence number; call it once per transaction, with the locks held (R2a)."""
     row = conn.execute(text("select clock_timestamp() as as_of, nextval('signals.fence') as fence")).one()
     return row.as_of, row.fence

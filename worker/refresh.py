@@ -1,4 +1,4 @@
-"""The refresh engine: recompute one signal for a set of tenants, and publish what changed.
+"""The refresh engine: bring one signal of a shard, or of some tenants, up to date, and write its story down.
 
 Celery rings; this module does the work and knows nothing of Celery (architecture.md "Refresh protocol").
 """
@@ -6,25 +6,30 @@ Celery rings; this module does the work and knows nothing of Celery (architectur
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from worker import ledger, locks
-from worker.publish import Publication, draw_fence, publish
+from snapshots.facts import fact_state
+from snapshots.tables import freshness
+from worker import ledger, locks, marks
+from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
+from worker.marks import START
+from worker.publish import draw_fence
 from worker.registry import SIGNALS
-from worker.stage import stage_signal
+from worker.shards import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
     from snapshots.settings import Settings
     from worker.results import RefreshResult
+    from worker.shards import Shard
 
 _log = logging.getLogger(__name__)
 
@@ -37,29 +42,24 @@ _LIMITS: Final = text("select set_config('statement_timeout', :timeout, true), s
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a refresh: the ledger row it reports to, and whether it waits for another one to end."""
+    """One attempt at a refresh: the ledger row it reports to, what it covers, and whether it waits for another to end.
+
+    `is_full` compares what is kept with a full recompute and repairs it.
+    """
 
     signal: str
     refresh_id: int
+    shard: Shard = WHOLE
     tenants: Sequence[str] | None = None
+    is_full: bool = False
     waits: bool = False
     will_retry: bool = False
-
-
-def recompute(conn: Connection, attempt: Attempt, settings: Settings, *, as_of: datetime, fence: int) -> RefreshResult:
-    """Compute a signal as of `as_of` and publish the difference, in the caller's transaction.
-
-    The number of statements does not depend on the number of tenants.
-    """
-    signal = SIGNALS[attempt.signal]
-    stage_signal(conn, signal, settings, as_of, attempt.tenants)
-    return publish(conn, Publication(signal, as_of, fence, attempt.refresh_id, attempt.tenants), settings)
 
 
 def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult | None:
     """Run one attempt and write its story into the ledger; None when it was coalesced with another.
 
-    Raises what the database raises; the last good snapshot stays as it was (R29).
+    Raises what the database raises; the last good snapshot stays as it was (R29), and what earlier batches published.
     """
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     with autocommit.connect() as books:
@@ -86,35 +86,120 @@ def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
 
 
 def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Settings) -> RefreshResult | None:
-    with engine.begin() as conn:
+    with engine.connect() as conn:
+        slots = _slots(conn, attempt)
+        with locks.held(conn, attempt.signal, slots, waits=attempt.waits) as is_held:
+            if not is_held:
+                ledger.mark_coalesced(books, attempt.refresh_id)
+                return None
+            instant = _instant(conn)
+            if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
+                return None
+            return _work(conn, attempt, settings, instant)
+
+
+def _slots(conn: Connection, attempt: Attempt) -> Sequence[int]:
+    """Return the slots whose facts and snapshots the attempt changes, ascending."""
+    if attempt.tenants is None:
+        return attempt.shard.slots
+    with conn.begin():
+        tenant = func.unnest(list(attempt.tenants)).column_valued("tenant")
+        slot = func.signals.slot_of(tenant)
+        return conn.execute(select(slot).distinct().order_by(slot)).scalars().all()
+
+
+def _instant(conn: Connection) -> Instant:
+    with conn.begin():
+        return Instant(*draw_fence(conn))
+
+
+def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Instant) -> RefreshResult:
+    limit = settings.refresh_batch_marks
+    order = Order(SIGNALS[attempt.signal], attempt.refresh_id, attempt.shard, attempt.tenants, limit=limit)
+    _clear_for_full(conn, order, settings, instant)
+    result = _drain(conn, order, settings, instant)
+    if attempt.is_full and attempt.tenants is None and result.method == "incremental":
+        result = _reconcile(conn, order, settings).after(result)
+    return result
+
+
+def _clear_for_full(conn: Connection, order: Order, settings: Settings, instant: Instant) -> None:
+    """Empty a long queue batch by batch before every row is read anyway, rather than in one long transaction."""
+    if order.tenants is not None:
+        return
+    with conn.begin():
+        is_long = marks.backlog(conn, order.signal, at_most=settings.refresh_batch_marks) == order.limit
+        is_long = is_long and must_read_all(conn, order, settings, instant.as_of)
+    while is_long:
+        with conn.begin():
+            conn.execute(_LIMITS, _limits(settings))
+            is_long = discard_marks(conn, order) == order.limit
+
+
+def _drain(conn: Connection, order: Order, settings: Settings, instant: Instant) -> RefreshResult:
+    """Refresh batch by batch, each in a transaction of its own, until no mark is left or the time is up."""
+    deadline = time.monotonic() + settings.refresh_timeout_s / 2
+    result, after = None, START
+    while True:
+        with conn.begin():
+            conn.execute(_LIMITS, _limits(settings))
+            batch = refresh_batch(conn, _from(order, after), settings, instant)
+        result = batch.result if result is None else batch.result.after(result)
+        after = batch.last
+        if batch.result.is_drained or time.monotonic() > deadline:
+            return result
+        instant = _instant(conn)
+
+
+def _from(order: Order, after: str) -> Order:
+    return Order(order.signal, order.refresh_id, order.shard, order.tenants, after=after, limit=order.limit)
+
+
+def _reconcile(conn: Connection, order: Order, settings: Settings) -> RefreshResult:
+    """Compare with a full recompute, both on one state of the source."""
+    conn.execution_options(isolation_level="REPEATABLE READ")
+    with conn.begin():
         conn.execute(_LIMITS, _limits(settings))
-        if not _take_lock(conn, attempt):
-            ledger.mark_coalesced(books, attempt.refresh_id)
-            return None
-        as_of, fence = draw_fence(conn)
-        if not ledger.mark_running(books, attempt.refresh_id, as_of=as_of, fence=fence):
-            return None
-        return recompute(conn, attempt, settings, as_of=as_of, fence=fence)
-
-
-def _take_lock(conn: Connection, attempt: Attempt) -> bool:
-    if attempt.waits:
-        locks.take(conn, attempt.signal)
-        return True
-    return locks.try_take(conn, attempt.signal)
+        instant, (_, next_fence) = Instant(*draw_fence(conn)), draw_fence(conn)
+        return reconcile(conn, order, settings, instant, next_fence)
 
 
 def _limits(settings: Settings) -> dict[str, str]:
     return {"timeout": f"{settings.refresh_timeout_s}s", "work_mem": f"{settings.refresh_work_mem_mb}MB"}
 
 
-def refresh(
-    engine: Engine, signal: str, settings: Settings, *, mode: ledger.Mode = "tick", requested_by: str = "schedule"
+def refresh(  # noqa: PLR0913  # what is refreshed, and what the ledger is told
+    engine: Engine,
+    signal: str,
+    settings: Settings,
+    *,
+    shard: Shard = WHOLE,
+    mode: ledger.Mode = "tick",
+    requested_by: str = "schedule",
 ) -> RefreshResult | None:
-    """Refresh `signal` for every tenant; a tick ends at once when a refresh is under way, a reconcile waits for it."""
+    """Refresh `signal` for every tenant of a shard.
+
+    A tick ends at once when a refresh is under way, and when changes are not captured and the last refresh is younger
+    than the slower period; a reconcile waits, and compares with a full recompute.
+    """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        refresh_id = ledger.request(books, signal, mode=mode, requested_by=requested_by)
-    return _reported(run(engine, Attempt(signal, refresh_id, waits=mode != "tick"), settings), refresh_id, signal)
+        if mode == "tick" and _is_too_early(books, signal, settings, shard):
+            return None
+        refresh_id = ledger.request(books, signal, mode=mode, requested_by=requested_by, shard=shard)
+    attempt = Attempt(signal, refresh_id, shard, is_full=mode == "reconcile", waits=mode != "tick")
+    return _reported(run(engine, attempt, settings), refresh_id, signal)
+
+
+def _is_too_early(conn: Connection, signal: str, settings: Settings, shard: Shard) -> bool:
+    """Tell whether every row would have to be read, and was read a short while ago."""
+    is_captured = select(fact_state.c.slot).where(fact_state.c.signal == signal).limit(1)
+    if conn.execute(is_captured).first() or marks.fingerprint(conn, SIGNALS[signal]):
+        return False
+    age = func.clock_timestamp() - func.min(freshness.c.verified_at)
+    limit = settings.period_s(signal, is_captured=False) - settings.period_s(signal)
+    is_young = (func.count() == len(shard.slots)) & (func.extract("epoch", age).between(0, limit))
+    known = freshness.c.signal == signal, freshness.c.slot.in_(shard.slots)
+    return bool(conn.execute(select(is_young).where(*known)).scalar_one())
 
 
 def refresh_requested(
@@ -125,7 +210,15 @@ def refresh_requested(
         asked = ledger.claim(books, refresh_id)
     if asked is None:
         return None
-    attempt = Attempt(asked.signal, refresh_id, tenants=asked.tenants, waits=True, will_retry=will_retry)
+    attempt = Attempt(
+        asked.signal,
+        refresh_id,
+        asked.shard,
+        tenants=asked.tenants,
+        is_full=asked.is_full,
+        waits=True,
+        will_retry=will_retry,
+    )
     return _reported(run(engine, attempt, settings), refresh_id, asked.signal)
 
 
@@ -133,14 +226,18 @@ def _reported(result: RefreshResult | None, refresh_id: int, signal: str) -> Ref
     """Log one event per refresh."""
     if result is None:
         _log.info("refresh signal=%s id=%s state=coalesced", signal, refresh_id)
-    else:
-        _log.info(
-            "refresh signal=%s id=%s state=succeeded as_of=%s tenants=%d changed=%d rows=%d",
-            signal,
-            refresh_id,
-            result.as_of.isoformat(),
-            result.tenants_seen,
-            result.tenants_changed,
-            result.rows_changed,
-        )
+        return None
+    _log.info(
+        "refresh signal=%s id=%s state=succeeded method=%s as_of=%s marks=%d tenants=%d changed=%d rows=%d",
+        signal,
+        refresh_id,
+        result.method,
+        result.as_of.isoformat(),
+        result.marks,
+        result.tenants_seen,
+        result.tenants_changed,
+        result.rows_changed,
+    )
+    if result.drift:
+        _log.error("reconcile signal=%s id=%s repaired drift=%d tenants", signal, refresh_id, result.drift)
     return result

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import column, func, select, table
+
 from snapshots.body import DEFAULT_LIMIT, instant
+from snapshots.facts import (
+    agent_cost,
+    attention_fact,
+    dirty_agent,
+    dirty_run,
+    dirty_trace,
+    run_pattern,
+    trace_fact,
+)
 from worker import stage
+from worker.signal import Kept, Keys, Queue, Signal, Step
 from worker.weights import ATTENTION_WEIGHTS, WEIGHTS_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
-
-    from sqlalchemy import Table
 
     from snapshots.settings import Settings
 
@@ -30,45 +38,6 @@ COST_BASELINE: Final = timedelta(days=7)
 ATTENTION_COMPLETED: Final = timedelta(hours=24)
 #: Items that are stored per tenant, for limits other than the default (R23).
 ATTENTION_ITEMS: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """One signal: its queries in order, each with the stage table it fills, and where their parameters come from.
-
-    `stated` is what the content says it was computed with; `bound` are the queries' own binds; `window` is the body's
-    `window` member, None where the signal has none. `moves_with_clock` marks content that ages without a change of
-    its rows (R26).
-    """
-
-    name: str
-    rule_version: str
-    steps: tuple[tuple[str, Table], ...]
-    item_stage: Table
-    stated: Callable[[Settings], Mapping[str, object]]
-    bound: Callable[[Settings, datetime], Mapping[str, object]]
-    window: Callable[[Settings, datetime], Mapping[str, str]] | None = None
-    moves_with_clock: bool = False
-
-    def parameters(
-        self, settings: Settings, as_of: datetime, tenants: Sequence[str] | None = None
-    ) -> dict[str, object]:
-        """Return the binds of all queries of the signal; `tenants` None is all of them."""
-        return {
-            "as_of": as_of,
-            "tenants": None if tenants is None else list(tenants),
-            "exclude_synthetic": settings.exclude_synthetic,
-            "stated_parameters": _json(self.stated(settings)),
-            **self.bound(settings, as_of),
-        }
-
-    def window_json(self, settings: Settings, as_of: datetime) -> str | None:
-        """Return the `window` member for `as_of` as JSON; None where the signal has none."""
-        return None if self.window is None else _json(self.window(settings, as_of))
-
-
-def _json(member: Mapping[str, object]) -> str:
-    return json.dumps(member, ensure_ascii=False, separators=(",", ":"))
 
 
 def _plain(number: float) -> float:
@@ -152,18 +121,58 @@ def _attention_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
         "hide_abandoned": settings.hide_abandoned,
         "item_limit": ATTENTION_ITEMS,
         "queue_limit": DEFAULT_LIMIT,
+        # One that would be too old by the next refresh is rescored now (R26).
+        "rescore_before": as_of - timedelta(seconds=max(0, settings.attention_rescore_s - settings.attention_period_s)),
     }
 
+
+_CHANGED_RUNS: Final = Keys(stage.stage_changed_run, leading="run_id")
+_TENANTS: Final = Keys(stage.stage_tenant, leading="tenant_id")
+
+_TRACE_FACTS: Final = Kept(
+    trace_fact, key=("trace_id",), changed=Keys(stage.stage_dirty_trace, leading="trace_id"), notes=_CHANGED_RUNS
+)
+_RUN_PATTERNS: Final = Kept(
+    run_pattern,
+    key=("run_id", "tenant_id", "pattern_type"),
+    changed=_CHANGED_RUNS,
+    notes=_TENANTS,
+    reload="pattern_strongest",
+)
+_AGENT_COSTS: Final = Kept(
+    agent_cost,
+    key=("tenant_id", "agent_id"),
+    changed=Keys(stage.stage_dirty_agent, leading="tenant_id"),
+    notes=_TENANTS,
+)
+_ATTENTION_FACTS: Final = Kept(
+    attention_fact,
+    key=("run_id", "tenant_id"),
+    changed=Keys(stage.stage_dirty_run, leading="run_id"),
+    notes=_TENANTS,
+)
+
+#: A mark without a tenant is of the one that the trace has now; any shard may take that of a trace that is gone.
+_SOURCE_TRACE: Final = table("source_trace", column("trace_id"), column("tenant_id"), schema="signals")
+_PRESENT_TENANT: Final = (
+    select(_SOURCE_TRACE.c.tenant_id).where(_SOURCE_TRACE.c.trace_id == dirty_trace.c.trace_id).scalar_subquery()
+)
 
 _PATTERNS: Final = Signal(
     name="patterns",
     rule_version="1.0",
     steps=(
-        ("pattern_facts", stage.stage_trace_fact),
-        ("pattern_items", stage.stage_pattern_item),
-        ("pattern_content", stage.stage_content),
+        Step("pattern_facts", stage.stage_trace_fact, kept=_TRACE_FACTS),
+        Step("pattern_runs", stage.stage_run_pattern, kept=_RUN_PATTERNS),
+        Step("pattern_items", stage.stage_pattern_item),
+        Step("pattern_content", stage.stage_content),
     ),
     item_stage=stage.stage_pattern_item,
+    queue=Queue(
+        dirty_trace, stage.stage_dirty_trace, tenant=func.coalesce(dirty_trace.c.tenant_id, _PRESENT_TENANT, "")
+    ),
+    clock="pattern_clock",
+    sources=("public.aos_traces", "public.aos_trace_steps"),
     stated=_patterns_stated,
     bound=_patterns_bound,
     window=_patterns_window,
@@ -171,8 +180,15 @@ _PATTERNS: Final = Signal(
 _COST: Final = Signal(
     name="cost",
     rule_version="1.0",
-    steps=(("cost_items", stage.stage_cost_item), ("cost_content", stage.stage_content)),
+    steps=(
+        Step("cost_agents", stage.stage_agent_cost, kept=_AGENT_COSTS, changed_query="cost_changed_agents"),
+        Step("cost_items", stage.stage_cost_item),
+        Step("cost_content", stage.stage_content),
+    ),
     item_stage=stage.stage_cost_item,
+    queue=Queue(dirty_agent, stage.stage_dirty_agent, tenant=dirty_agent.c.tenant_id),
+    clock="cost_clock",
+    sources=("public.runs",),
     stated=_cost_stated,
     bound=_cost_bound,
     window=_cost_window,
@@ -181,11 +197,15 @@ _ATTENTION: Final = Signal(
     name="attention",
     rule_version="1.0",
     steps=(
-        ("attention_runs", stage.stage_attention_run),
-        ("attention_items", stage.stage_attention_item),
-        ("attention_content", stage.stage_content),
+        Step("attention_facts", stage.stage_attention_fact, kept=_ATTENTION_FACTS),
+        Step("attention_runs", stage.stage_attention_run),
+        Step("attention_items", stage.stage_attention_item),
+        Step("attention_content", stage.stage_content),
     ),
     item_stage=stage.stage_attention_item,
+    queue=Queue(dirty_run, stage.stage_dirty_run, tenant=dirty_run.c.tenant_id),
+    clock="attention_clock",
+    sources=("public.runs",),
     stated=_attention_stated,
     bound=_attention_bound,
     moves_with_clock=True,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from snapshots.signals import SIGNALS
+from worker.shards import shards
 
 if TYPE_CHECKING:
     from snapshots.settings import Settings
+    from worker.shards import Shard
 
 REFRESH: Final = "signals.refresh"
 RECONCILE: Final = "signals.reconcile"
@@ -24,17 +26,26 @@ class Entry(TypedDict):
 
     task: str
     schedule: float
-    args: list[str]
+    args: list[str | int]
     options: dict[str, float]
 
 
-def _entry(task: str, period_s: int, *args: str) -> Entry:
+def _entry(task: str, period_s: int, *args: str | int) -> Entry:
     """Return an entry whose message expires before the next one is sent."""
     return {"task": task, "schedule": float(period_s), "args": list(args), "options": {"expires": period_s * 0.9}}
 
 
 def beat_schedule(settings: Settings) -> dict[str, Entry]:
-    """Return the schedule by entry name: a refresh and a reconcile per signal, and the pruning."""
-    refreshes = {f"refresh-{name}": _entry(REFRESH, settings.period_s(name), name) for name in SIGNALS}
-    reconciles = {f"reconcile-{name}": _entry(RECONCILE, settings.reconcile_period_s, name) for name in SIGNALS}
-    return {**refreshes, **reconciles, "prune": _entry(PRUNE, settings.prune_period_s)}
+    """Return the schedule by entry name: a refresh and a reconcile per signal and shard, and the pruning."""
+    schedule = {"prune": _entry(PRUNE, settings.prune_period_s)}
+    for name in SIGNALS:
+        for shard in shards(settings.shards):
+            rung = (name, shard.number, shard.count)
+            schedule[f"refresh-{_label(name, shard)}"] = _entry(REFRESH, settings.period_s(name), *rung)
+            schedule[f"reconcile-{_label(name, shard)}"] = _entry(RECONCILE, settings.reconcile_period_s, *rung)
+    return schedule
+
+
+def _label(signal: str, shard: Shard) -> str:
+    """Return the name of a shard's entry; that of the only shard is the signal's."""
+    return signal if shard.count == 1 else f"{signal}-{shard.number}-of-{shard.count}"

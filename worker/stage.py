@@ -22,9 +22,11 @@ from sqlalchemy import (
     delete,
     insert,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.schema import CreateTable
 
+from snapshots.facts import agent_cost, attention_fact, run_pattern, trace_fact
 from worker import queries
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
     from worker.queries import Query
-    from worker.registry import Signal
+    from worker.signal import Signal
 
 metadata = MetaData(schema="pg_temp")
 
@@ -56,14 +58,25 @@ def _numerics(*names: str) -> list[Column[Any]]:
     return [Column(name, Numeric) for name in names]
 
 
+def _like(kept: Table) -> list[Column[Any]]:
+    """Return the columns of a table that is kept between refreshes."""
+    return [Column(name, column.type) for name, column in kept.columns.items()]
+
+
+#: Keys of source rows that changed; in the database's own collation, that of the source's indexes.
+stage_dirty_trace = _stage("stage_dirty_trace", Column("trace_id", Text))
+stage_dirty_agent = _stage("stage_dirty_agent", Column("tenant_id", Text), Column("agent_id", Text))
+stage_dirty_run = _stage("stage_dirty_run", Column("run_id", Text))
+
+#: What follows from them: runs whose facts changed, and tenants whose answer may have; both may repeat.
+stage_changed_run = _stage("stage_changed_run", *_texts("tenant_id", "run_id"))
+stage_tenant = _stage("stage_tenant", *_texts("tenant_id"))
+
 #: What a trace says of one skill; only what can matter to a pattern, or to data quality.
-stage_trace_fact = _stage(
-    "stage_trace_fact",
-    *_texts("tenant_id", "run_id", "trace_id", "skill_id"),
-    *_counts("uses", "repeats", "retried_steps", "total_retries", "max_step_retries", "slow_steps"),
-    *_numerics("slow_ms"),
-    *_counts("non_finite_durations"),
-)
+stage_trace_fact = _stage("stage_trace_fact", *_like(trace_fact))
+
+#: What a run shows of a pattern, and under the type `non_finite_durations` what it lacks in quality.
+stage_run_pattern = _stage("stage_run_pattern", *_like(run_pattern))
 
 stage_pattern_item = _stage(
     "stage_pattern_item",
@@ -73,6 +86,9 @@ stage_pattern_item = _stage(
     *_counts("retry_count", "max_step_retries", "total_retries", "oscillation_count", "loop_depth", "slow_step_count"),
     *_numerics("avg_duration_ms"),
 )
+
+#: What the runs of an agent cost, in the current day and in the baseline.
+stage_agent_cost = _stage("stage_agent_cost", *_like(agent_cost))
 
 #: A row with a `run_count` of 0 carries `non_finite_costs` alone and is no item.
 stage_cost_item = _stage(
@@ -112,6 +128,9 @@ def _scored_run() -> list[Column[Any]]:
     ]
 
 
+#: What a run that asks for attention is scored by.
+stage_attention_fact = _stage("stage_attention_fact", *_like(attention_fact))
+
 #: Every run that qualifies, shown or not.
 stage_attention_run = _stage("stage_attention_run", *_texts("tenant_id"), *_scored_run())
 
@@ -128,6 +147,19 @@ stage_content = _stage(
 )
 
 
+#: One message makes every table that the session lacks.
+_CREATE_ALL: Final = ";\n".join(
+    str(CreateTable(table, if_not_exists=True).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are untyped
+    for table in metadata.sorted_tables
+)
+
+
+_EMPTY_ALL: Final = ";\n".join(
+    str(delete(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # as above
+    for table in metadata.sorted_tables
+)
+
+
 def stage_signal(
     conn: Connection,
     signal: Signal,
@@ -135,20 +167,26 @@ def stage_signal(
     as_of: datetime,
     tenants: Sequence[str] | None = None,
 ) -> None:
-    """Compute `signal` as of `as_of` into the stage tables, for `tenants` (None is all of them).
+    """Compute `signal` as of `as_of` from the source into the stage tables, for `tenants` (None is all of them).
 
     `as_of` is an aware datetime. The stage holds this signal's rows until the transaction ends or another signal is
     staged in it. The number of statements depends on the signal alone.
     """
     parameters = signal.parameters(settings, as_of, tenants)
-    for query, table in signal.steps:
-        empty(conn, table)
-        fill(conn, queries.load(query), table, parameters)
+    for step in signal.steps:
+        empty(conn, step.stage)
+        fill(conn, queries.load(step.query), step.stage, parameters)
+
+
+def prepare(conn: Connection) -> None:
+    """Make the stage tables that the session lacks, and leave all of them without rows."""
+    conn.exec_driver_sql(_CREATE_ALL)
+    conn.exec_driver_sql(_EMPTY_ALL)
 
 
 def empty(conn: Connection, table: Table) -> None:
-    """Make `table` in this session unless it is there, and leave it without rows."""
-    conn.execute(CreateTable(table, if_not_exists=True))
+    """Make the stage tables that the session lacks, and leave `table` without rows."""
+    conn.exec_driver_sql(_CREATE_ALL)
     conn.execute(delete(table))
 
 

@@ -11,6 +11,7 @@ from worker import refresh as engine
 from worker import retention
 from worker.process import process_engine, process_settings
 from worker.schedule import PRUNE, RECOMPUTE, RECONCILE, REFRESH
+from worker.shards import Shard
 
 
 class Retries(TypedDict):
@@ -34,15 +35,17 @@ RETRY: Final[Retries] = {
 
 
 @shared_task(name=REFRESH, **RETRY)
-def refresh(signal: str) -> None:
-    """Refresh one signal for every tenant, unless a refresh of it is under way."""
-    engine.refresh(process_engine(), check_signal(signal), process_settings())
+def refresh(signal: str, shard: int = 0, shards: int = 1) -> None:
+    """Refresh one signal for every tenant of a shard, unless a refresh of it is under way."""
+    engine.refresh(process_engine(), check_signal(signal), process_settings(), shard=Shard(shard, shards))
 
 
 @shared_task(name=RECONCILE, **RETRY)
-def reconcile(signal: str) -> None:
-    """Recompute one signal in full, after the refresh that is under way."""
-    engine.refresh(process_engine(), check_signal(signal), process_settings(), mode="reconcile")
+def reconcile(signal: str, shard: int = 0, shards: int = 1) -> None:
+    """Compare one signal of a shard with a full recompute, after the refresh that is under way."""
+    engine.refresh(
+        process_engine(), check_signal(signal), process_settings(), shard=Shard(shard, shards), mode="reconcile"
+    )
 
 
 @shared_task(name=RECOMPUTE, bind=True, **RETRY)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--signal", "signals", multiple=True, help="A signal to refresh; repeatable; default all.")
 @click.option("--tenant", "tenants", multiple=True, help="A tenant to refresh; repeatable; default all.")
-@click.option("--full", is_flag=True, help="Read all source rows anew (every refresh of this version does).")
+@click.option("--full", is_flag=True, help="Compare with all source rows, and repair.")
 @click.option("--wait", is_flag=True, help="Wait until the workers are done; exit 1 when one failed.")
 @click.option("--timeout", default=600, show_default=True, type=click.IntRange(1), help="Seconds to wait at most.")
 @click.option("--dry-run", is_flag=True, help="Publish nothing; print the difference from what is published.")
@@ -29,7 +29,7 @@ def recompute(  # noqa: PLR0913  # click passes one argument per option
     signals: tuple[str, ...],
     tenants: tuple[str, ...],
     *,
-    full: bool,  # noqa: ARG001  # every refresh of this version is full
+    full: bool,
     wait: bool,
     timeout: int,
     dry_run: bool,
@@ -44,8 +44,8 @@ def recompute(  # noqa: PLR0913  # click passes one argument per option
     if dry_run:
         recomputing.print_differences(engine, names, tenants, current, as_of)
         return
-    requested = recomputing.request(engine, current, names, tenants, requested_by=getpass.getuser())
-    for name, refresh_id in requested.items():
+    requested = recomputing.request(engine, current, names, tenants, requested_by=getpass.getuser(), is_full=full)
+    for refresh_id, name in requested.items():
         click.echo(f"{name}: requested as refresh {refresh_id}")
     if wait:
         recomputing.wait(engine, requested, timeout_s=timeout)

@@ -83,14 +83,22 @@ class PostgresCluster:
     `durable=False` trades safety against a crash for speed. Messages of the server go to `log_file`.
     """
 
-    def __init__(self, binaries: Path, folder: Path, *, log_file: Path | None = None, durable: bool = True) -> None:
-        """Describe the cluster; nothing happens before `start`."""
+    def __init__(
+        self,
+        binaries: Path,
+        folder: Path,
+        *,
+        log_file: Path | None = None,
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe the cluster, with `settings` of the server beside our own; nothing happens before `start`."""
         self._binaries = binaries.resolve()
         self._folder = folder.resolve()
         self._data = self._folder / "data"
         self._password_file = self._folder / "superuser-password"
         self._log_file = log_file or self._folder / "server.log"
-        self._settings = _SETTINGS if durable else {**_SETTINGS, **_VOLATILE}
+        self._settings = {**_SETTINGS, **({} if durable else _VOLATILE), **(settings or {})}
         self._account = server_account()
         self._process: psutil.Popen | None = None
         self._socket_folder = _socket_folder(self._data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, insert, table
 
 from snapshots import keys
-from snapshots.signals import CAPABILITIES
+from snapshots.signals import CAPABILITIES, SLOTS
 from snapshots.tables import api_key, freshness, snapshot
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Api:
         """Arrange the row that a refresh of `signal` leaves behind: verified now, nothing found for anyone."""
         row = {
             "signal": signal,
-            "shard": 0,
             "as_of": NOW,
             "verified_at": NOW,
             "period_s": 60,
@@ -110,7 +109,7 @@ class Api:
         }
         with self.owner.begin() as conn:
             conn.execute(delete(freshness).where(freshness.c.signal == signal))
-            conn.execute(insert(freshness).values(row | overrides))
+            conn.execute(insert(freshness).values([row | overrides | {"slot": slot} for slot in range(SLOTS)]))
 
     def publish(self, signal: str, content: str, *, tenant: str = TENANT, **overrides: object) -> None:
         """Arrange a published snapshot of one tenant."""

@@ -24,6 +24,7 @@ REVISIONS: Final = (
     "095_activity_signal_indexes",
     "096_activity_snapshots",
     "097_activity_source_views",
+    "098_incremental_refresh",
 )
 
 

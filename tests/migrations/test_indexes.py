@@ -31,6 +31,11 @@ OURS: Final = {
     "ix_signals_traces_started": "(started_at)",
     "ix_signals_runs_started": "(started_at)",
     "ix_signals_runs_completed": "(completed_at)",
+    "ix_signals_runs_agent_completed": "(tenant_id, agent_id, completed_at)"
+    " INCLUDE (started_at, estimated_cost_usd, is_synthetic) WHERE (estimated_cost_usd IS NOT NULL)",
+    "ix_signals_runs_backwards": "(tenant_id, agent_id, started_at)"
+    " INCLUDE (completed_at, estimated_cost_usd, is_synthetic)"
+    " WHERE ((estimated_cost_usd IS NOT NULL) AND (completed_at < started_at))",
 }
 PATIENCE_S: Final = 60.0
 

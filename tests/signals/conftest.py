@@ -5,20 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
 from sqlalchemy import text
 
 from snapshots.settings import Settings, load
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-#: Each example runs in a savepoint of the test's own transaction, so that sharing the fixture is no fault.
-_SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("small", _SHARED, max_examples=30, derandomize=True)
-settings.register_profile("full", _SHARED, max_examples=200)
-if settings.get_current_profile_name() == "default":
-    settings.load_profile("small")
 
 _VIEWS = ("public.v_runs_o2", "signals.source_run")
 _NAIVE = ("started_at", "completed_at", "created_at")

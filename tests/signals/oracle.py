@@ -55,9 +55,9 @@ def literal(
 def staged(conn: Connection, signal: str, settings: Settings, as_of: datetime, **overrides: object) -> None:
     """Stage a signal for all tenants, with some of its binds overridden."""
     parameters: Mapping[str, object] = {**SIGNALS[signal].parameters(settings, as_of), **overrides}
-    for query, table in SIGNALS[signal].steps:
-        stage.empty(conn, table)
-        stage.fill(conn, queries.load(query), table, parameters)
+    for step in SIGNALS[signal].steps:
+        stage.empty(conn, step.stage)
+        stage.fill(conn, queries.load(step.query), step.stage, parameters)
 
 
 def items(conn: Connection, table: Table, tenant: str, **equal: object) -> list[Row]:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select, text
 
+from migrations import capture
 from ops.commands.recompute import recompute
 from ops.commands.status import status
 from snapshots import settings
@@ -94,6 +95,7 @@ def count(engine: Engine, *conditions: object) -> int:
 
 @pytest.mark.usefixtures("environment")
 def test_beat_schedules_what_a_worker_publishes_again_and_again(engine: Engine) -> None:
+    capture.install(engine)
     with engine.begin() as conn:
         plant(conn, "run-1")
     with running("worker"), running("beat"):

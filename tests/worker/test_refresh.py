@@ -15,9 +15,12 @@ from snapshots.signals import SIGNALS
 from snapshots.tables import ITEMS, freshness, refresh, snapshot, snapshot_history
 from tests.factories import insert_run, insert_step, insert_trace
 from worker import ledger, locks
+from worker.incremental import Instant, Order, refresh_batch
 from worker.publish import draw_fence
-from worker.refresh import Attempt, recompute, refresh_requested
 from worker.refresh import refresh as run_refresh
+from worker.refresh import refresh_requested
+from worker.registry import SIGNALS as RULES
+from worker.shards import WHOLE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +59,11 @@ def plant(conn: Connection, tenant: str, as_of: datetime, *, run_id: str = "run_
 def publish_at(conn: Connection, signal: str, as_of: datetime, tenants: list[str] | None = None) -> RefreshResult:
     """Publish `signal` as of an instant, under the next fence number."""
     _, fence = draw_fence(conn)
-    return recompute(conn, Attempt(signal, fence, tenants), SETTINGS, as_of=as_of, fence=fence)
+    return publish_under(conn, signal, Instant(as_of, fence), tenants)
+
+
+def publish_under(conn: Connection, signal: str, instant: Instant, tenants: list[str] | None = None) -> RefreshResult:
+    return refresh_batch(conn, Order(RULES[signal], instant.fence, tenants=tenants), SETTINGS, instant).result
 
 
 def row_versions(conn: Connection) -> list[Any]:
@@ -112,7 +119,7 @@ def test_findings_that_are_gone_are_retracted_and_kept_as_history(conn: Connecti
 
     assert result.tenants_changed == 1
     emptied = content_of(conn, signal, "acme")
-    assert emptied == json.loads(conn.execute(select(freshness.c.empty_content)).scalar_one())
+    assert emptied == json.loads(conn.execute(select(freshness.c.empty_content).distinct()).scalar_one())
     kept = conn.execute(select(snapshot_history)).one()
     assert json.loads(kept.content) == first
     assert kept.version == 1
@@ -126,15 +133,15 @@ def test_an_earlier_refresh_never_replaces_a_later_one(conn: Connection, signal:
     plant(conn, "acme", as_of)
     publish_at(conn, signal, as_of)
     before = row_versions(conn)
-    confirmed = conn.execute(select(freshness)).one()
+    confirmed = conn.execute(select(freshness)).all()
     conn.execute(text("delete from aos_trace_steps"))
     conn.execute(text("delete from runs"))
 
-    stale = recompute(conn, Attempt(signal, early_fence), SETTINGS, as_of=as_of, fence=early_fence)
+    stale = publish_under(conn, signal, Instant(as_of, early_fence))
 
     assert stale.rows_changed == 0
     assert row_versions(conn) == before
-    assert conn.execute(select(freshness)).one() == confirmed
+    assert conn.execute(select(freshness)).all() == confirmed
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
@@ -224,8 +231,7 @@ def test_a_queue_whose_order_keeps_changing_is_kept_every_five_minutes(conn: Con
 
 
 def test_a_tick_ends_at_once_while_a_refresh_is_under_way(engine: Engine) -> None:
-    with engine.begin() as holder:
-        locks.take(holder, "cost")
+    with engine.connect() as holder, locks.held(holder, "cost", WHOLE.slots[:1]):
         result = run_refresh(engine, "cost", SETTINGS)
 
     assert result is None
@@ -255,7 +261,7 @@ def test_a_failure_is_in_the_ledger_and_the_last_snapshot_stays(engine: Engine) 
         conn.execute(text("alter view signals.source_step rename to source_step_gone"))
 
     with pytest.raises(DBAPIError):
-        run_refresh(engine, "patterns", SETTINGS)
+        run_refresh(engine, "patterns", SETTINGS, mode="reconcile")
 
     with engine.connect() as conn:
         assert row_versions(conn) == before

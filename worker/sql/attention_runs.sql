@@ -1,60 +1,21 @@
--- Finds every run that asks for attention, live or completed in the last day, with its composite score.
--- reads: signals.source_run
+-- Scores every run that asks for attention at this instant, component by component.
+-- reads: pg_temp.stage_attention_fact
 -- grain: one row per run that qualifies
 -- params: as_of, completed_since, silent_since, risk_weight, impact_weight, latency_weight, recency_weight,
---     evidence_weight, exclude_synthetic, tenants
+--     evidence_weight
 with recent_run as (
     select
-        run.run_id,
-        run.tenant_id,
-        case run.risk_level
-            when 'VIOLATED' then 1.0
-            when 'AT_RISK' then 0.8
-            when 'NEAR_THRESHOLD' then 0.5
-            else 0.0
-        end as risk_score,
-        case run.latency_bucket
-            when 'STALLED' then 1.0
-            when 'SLOW' then 0.5
-            else 0.0
-        end as latency_score,
-        case run.evidence_health
-            when 'MISSING' then 1.0
-            when 'DEGRADED' then 0.5
-            else 0.0
-        end as evidence_score,
-        case
-            when run.policy_violation then 0.8
-            when run.incident_count > 0 then 0.6
-            else 0.0
-        end as impact_score,
+        fact.*,
         -- No start, or an infinite one, is not recent; subtracting an infinite one raises before PostgreSQL 17.
         greatest(0, 1 - case
-            when isfinite(run.started_at)
-                then extract(epoch from (cast(:as_of as timestamptz) - run.started_at)) / 86400
+            when isfinite(fact.started_at)
+                then extract(epoch from (cast(:as_of as timestamptz) - fact.started_at)) / 86400
         end) as recency_score,
-        run.state,
-        run.status,
-        run.started_at,
-        coalesce(
-            run.state = 'LIVE'
-            and coalesce(run.last_seen_at, run.started_at) <= cast(:silent_since as timestamptz),
-            false
-        ) as is_abandoned
-    from signals.source_run as run
+        coalesce(fact.state = 'LIVE' and fact.heartbeat_at <= cast(:silent_since as timestamptz), false) as is_abandoned
+    from pg_temp.stage_attention_fact as fact
     where
-        run.tenant_id <> ''
-        and (run.state = 'LIVE' or run.completed_at >= cast(:completed_since as timestamptz))
-        and (run.started_at is null or run.started_at <= cast(:as_of as timestamptz))
-        and (
-            run.risk_level in ('VIOLATED', 'AT_RISK', 'NEAR_THRESHOLD')
-            or run.latency_bucket in ('STALLED', 'SLOW')
-            or run.evidence_health in ('MISSING', 'DEGRADED')
-            or run.policy_violation
-            or run.incident_count > 0
-        )
-        and (not cast(:exclude_synthetic as boolean) or run.is_synthetic is not true)
-        and (cast(:tenants as text[]) is null or run.tenant_id = any(cast(:tenants as text[])))
+        (fact.state = 'LIVE' or fact.completed_at >= cast(:completed_since as timestamptz))
+        and (fact.started_at is null or fact.started_at <= cast(:as_of as timestamptz))
 ),
 
 weighted_run as (

@@ -1,5 +1,5 @@
 -- Finds the response content of the pattern signal: one entry per pattern, for two of the patterns per skill (R14).
--- reads: pg_temp.stage_pattern_item, pg_temp.stage_trace_fact
+-- reads: pg_temp.stage_pattern_item, pg_temp.stage_run_pattern
 -- grain: one row per tenant with findings, and one under the empty name for tenants without any
 -- params: stated_parameters, confidence_version
 with confidence_rule (pattern_type, position, base, slope, origin, ceiling) as (
@@ -157,11 +157,11 @@ pattern_list as (
 
 data_quality as (
     select
-        fact.tenant_id,
-        sum(fact.non_finite_durations) as non_finite_durations
-    from pg_temp.stage_trace_fact as fact
-    where fact.non_finite_durations > 0
-    group by fact.tenant_id
+        run_pattern.tenant_id,
+        sum(run_pattern.strength) as non_finite_durations
+    from pg_temp.stage_run_pattern as run_pattern
+    where run_pattern.pattern_type = 'non_finite_durations'
+    group by run_pattern.tenant_id
 ),
 
 answered_tenant as (

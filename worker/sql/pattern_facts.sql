@@ -1,12 +1,14 @@
 -- What each skill did in each trace of the window, where it can matter to a pattern; a trace is read in index order.
--- reads: signals.source_trace, signals.source_step
+-- Traces that start later than now are among them: they count once their time has come (R2).
+-- reads: signals.source_trace, signals.source_step, pg_temp.stage_dirty_trace
 -- grain: trace and skill, sparse
--- params: as_of, window_start, tenants, exclude_synthetic, loop_min_uses, slow_step_ms
+-- params: window_start, tenants, shards, shard, only_changed, exclude_synthetic, loop_min_uses, slow_step_ms
 select
     source_trace.tenant_id,
     source_trace.run_id,
     source_trace.trace_id,
     skill_use.skill_id,
+    source_trace.started_at,
     skill_use.uses,
     skill_use.repeats,
     skill_use.retried_steps,
@@ -54,7 +56,14 @@ cross join
     ) as skill_use
 where
     source_trace.started_at >= cast(:window_start as timestamptz)
-    and source_trace.started_at <= cast(:as_of as timestamptz)
     and source_trace.tenant_id <> ''
     and (cast(:tenants as text[]) is null or source_trace.tenant_id = any(cast(:tenants as text[])))
+    and (
+        cast(:shards as integer) = 1
+        or signals.slot_of(source_trace.tenant_id) % cast(:shards as integer) = cast(:shard as integer)
+    )
+    and (
+        not cast(:only_changed as boolean)
+        or source_trace.trace_id = any(array(select dirty.trace_id from pg_temp.stage_dirty_trace as dirty))
+    )
     and not (cast(:exclude_synthetic as boolean) and source_trace.is_synthetic)

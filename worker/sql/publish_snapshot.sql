@@ -1,14 +1,22 @@
 -- Replaces the snapshots whose staged answer differs, keeps what they replace, and retracts findings that are gone.
--- reads: pg_temp.stage_content, signals.snapshot, signals.snapshot_history
+-- reads: pg_temp.stage_content, pg_temp.stage_tenant, signals.snapshot, signals.snapshot_history
 -- grain: one row, how many snapshots changed and how many were kept as history
--- params: signal, tenants, as_of, rescore_before, rule_version, window_json, fence, refresh_id, keep_every_version,
---     keep_after
+-- params: signal, every_tenant, shard, shards, as_of, rescore_before, rule_version, window_json, fence, refresh_id,
+--     keep_every_version, keep_after
 with current_snapshot as (
     select snapshot.*
     from signals.snapshot
     where
         snapshot.signal = cast(:signal as text)
-        and (cast(:tenants as text[]) is null or snapshot.tenant_id = any(cast(:tenants as text[])))
+        and (
+            cast(:every_tenant as boolean)
+            or snapshot.tenant_id = any(array(select asked.tenant_id from pg_temp.stage_tenant as asked))
+        )
+        and (
+            not cast(:every_tenant as boolean)
+            or cast(:shards as integer) = 1
+            or signals.slot_of(snapshot.tenant_id) % cast(:shards as integer) = cast(:shard as integer)
+        )
 ),
 
 answer as (

@@ -1,0 +1,67 @@
+"""`activity capture`: the triggers that tell a refresh what changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+from sqlalchemy import func, select
+
+from migrations import capture as triggers
+from snapshots import database, settings
+from worker import marks
+from worker.registry import SIGNALS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+#: A longer queue is counted no further.
+_COUNTED: Final = 1_000_000
+
+
+@click.group()
+def capture() -> None:
+    """Install, remove or inspect the triggers that mark what changed in runs, aos_traces and aos_trace_steps."""
+
+
+@capture.command()
+def install() -> None:
+    """Create the triggers, or replace them; refreshes then cost what changed. Needs the tables' owner."""
+    engine = _owner()
+    triggers.install(engine)
+    click.echo(f"changes of {', '.join(triggers.TABLES)} are captured; the next refresh of each signal is a full one")
+    engine.dispose()
+
+
+@capture.command()
+def remove() -> None:
+    """Drop the triggers; refreshes then read every row, at a slower period."""
+    engine = _owner()
+    triggers.remove(engine)
+    click.echo(f"changes of {', '.join(triggers.TABLES)} are not captured any more")
+    engine.dispose()
+
+
+@capture.command()
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """Print, per signal, whether its changes are captured and how many marks wait; exit 1 when some are not."""
+    engine = database.connect(database.url_of(settings.load(), "worker"), name="activity capture")
+    with engine.connect() as conn:
+        captured = [_tell(conn, name) for name in SIGNALS]
+    engine.dispose()
+    ctx.exit(0 if all(captured) else 1)
+
+
+def _owner() -> Engine:
+    return database.connect(database.url_of(settings.load(), "owner"), name="activity capture")
+
+
+def _tell(conn: Connection, name: str) -> bool:
+    signal = SIGNALS[name]
+    is_captured = marks.fingerprint(conn, signal) is not None
+    waiting = marks.backlog(conn, signal, at_most=_COUNTED)
+    size = conn.execute(select(func.pg_total_relation_size(f"signals.{signal.queue.table.name}"))).scalar_one()
+    state = "captured" if is_captured else f"NOT captured: {', '.join(signal.sources)} are read in full"
+    click.echo(f"{name}: {state}; {waiting}{'+' if waiting == _COUNTED else ''} marks wait in {size // 1024} kB")
+    return is_captured

@@ -1,0 +1,223 @@
+"""One batch of a refresh, in one transaction: of what changed where that is known, else of everything.
+
+The full recompute is the guaranteed fallback: it runs whenever it is not certain that every change since the facts were
+made is in the queue (architecture.md "Refresh protocol").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import SmallInteger, cast, delete, func, literal, select, union
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from snapshots.facts import fact_state
+from snapshots.tables import snapshot
+from worker import marks, queries, stage
+from worker.facts import compute
+from worker.marks import START
+from worker.publish import Publication, confirm, publish
+from worker.scope import Scope
+from worker.shards import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from snapshots.settings import Settings
+    from worker.results import RefreshResult
+    from worker.shards import Shard
+    from worker.signal import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a batch is to do: for whom, under which ledger row, from which place of the queue on, and how much of it.
+
+    `limit` None takes every mark there is.
+    """
+
+    signal: Signal
+    refresh_id: int
+    shard: Shard = WHOLE
+    tenants: Sequence[str] | None = None
+    after: str = START
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """When a batch runs: the instant it answers for, and its fence number (R2a)."""
+
+    as_of: datetime
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a batch did, and the place in the queue where the next one goes on."""
+
+    result: RefreshResult
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the facts hold for: an instant, and the triggers that have marked every change since."""
+
+    since: datetime
+    capture: str
+
+
+def refresh_batch(conn: Connection, order: Order, settings: Settings, instant: Instant) -> Batch:
+    """Bring the answers of the order's tenants to `instant` and publish the difference, in the caller's transaction.
+
+    The number of statements does not depend on the number of tenants.
+    """
+    stage.prepare(conn)
+    capture = marks.fingerprint(conn, order.signal)
+    since = _facts_as_of(conn, order, settings, capture, instant)
+    if order.tenants is not None:
+        return Batch(_refresh_tenants(conn, order, settings, instant, keep=since is not None), START)
+    if since is None or capture is None:
+        return Batch(_refresh_all(conn, order, settings, instant, capture), START)
+    return _refresh_changed(conn, order, settings, instant, _Known(since, capture))
+
+
+def reconcile(conn: Connection, order: Order, settings: Settings, instant: Instant, next_fence: int) -> RefreshResult:
+    """Refresh what changed, then compare every row with a full recompute of the same instant, and repair.
+
+    The transaction must see one state of the source throughout (REPEATABLE READ). `drift` counts the tenants that had
+    to be repaired; it is None where there was nothing to compare with.
+    """
+    first = refresh_batch(conn, replace(order, limit=None, after=START), settings, instant).result
+    if first.method == "full":
+        return first
+    stage.prepare(conn)
+    scope = Scope("every", order.shard)
+    again = replace(instant, fence=next_fence)
+    compute(conn, order.signal, scope, _parameters(order, settings, again), keep=True)
+    publication = _publication(order, again, scope)
+    repaired = publish(conn, publication, settings)
+    confirm(conn, publication, settings, period_s=settings.period_s(order.signal.name))
+    return replace(repaired.after(first), drift=_drifted(conn, order.signal.name, next_fence))
+
+
+def discard_marks(conn: Connection, order: Order) -> int:
+    """Consume marks unread and return how many: the full recompute that must come next reads every row anyway."""
+    stage.prepare(conn)
+    _forget(conn, order)
+    return marks.take(conn, order.signal, order.shard, limit=order.limit).marks
+
+
+def must_read_all(conn: Connection, order: Order, settings: Settings, as_of: datetime) -> bool:
+    """Tell whether it is not certain that every change since the facts were made is marked."""
+    capture = marks.fingerprint(conn, order.signal)
+    return _facts_as_of(conn, order, settings, capture, Instant(as_of, 0)) is None
+
+
+def _refresh_changed(conn: Connection, order: Order, settings: Settings, instant: Instant, known: _Known) -> Batch:
+    """Recompute whole what the marks and the clock name, and publish the tenants that it changes."""
+    scope = Scope("changed", order.shard)
+    taken = marks.take(conn, order.signal, order.shard, after=order.after, limit=order.limit)
+    parameters = {**_parameters(order, settings, instant, only_changed=True), "since": known.since}
+    clock = queries.load(order.signal.clock)
+    conn.execute(clock.text, {name: parameters[name] for name in clock.params})
+    compute(conn, order.signal, scope, parameters, keep=True)
+    publication = _publication(order, instant, scope)
+    result = publish(conn, publication, settings)
+    _remember(conn, order, settings, instant, known.capture)
+    is_last = order.limit is None or taken.marks < order.limit
+    is_drained = is_last and order.after == START
+    if is_drained:
+        confirm(conn, publication, settings, period_s=settings.period_s(order.signal.name))
+    counted = replace(result, method="incremental", marks=taken.marks, is_drained=is_drained)
+    return Batch(counted, START if is_last else taken.last)
+
+
+def _refresh_all(
+    conn: Connection, order: Order, settings: Settings, instant: Instant, capture: str | None
+) -> RefreshResult:
+    """Recompute every tenant of the shard; where changes are captured, the facts are made anew from here on."""
+    scope = Scope("every", order.shard)
+    taken = marks.take(conn, order.signal, order.shard)
+    compute(conn, order.signal, scope, _parameters(order, settings, instant), keep=capture is not None)
+    publication = _publication(order, instant, scope)
+    result = publish(conn, publication, settings)
+    if capture is None:
+        _forget(conn, order)
+    else:
+        _remember(conn, order, settings, instant, capture)
+    period_s = settings.period_s(order.signal.name, is_captured=capture is not None)
+    confirm(conn, publication, settings, period_s=period_s)
+    return replace(result, marks=taken.marks)
+
+
+def _refresh_tenants(
+    conn: Connection, order: Order, settings: Settings, instant: Instant, *, keep: bool
+) -> RefreshResult:
+    """Recompute the tenants that were asked for from their source rows; marks of theirs stay, and do no harm."""
+    scope = Scope("tenants", order.shard, order.tenants)
+    scope.note_tenants(conn)
+    compute(conn, order.signal, scope, _parameters(order, settings, instant), keep=keep)
+    return publish(conn, _publication(order, instant, scope), settings)
+
+
+def _publication(order: Order, instant: Instant, scope: Scope) -> Publication:
+    return Publication(order.signal, instant.as_of, instant.fence, order.refresh_id, scope)
+
+
+def _parameters(order: Order, settings: Settings, instant: Instant, *, only_changed: bool = False) -> dict[str, object]:
+    return order.signal.parameters(settings, instant.as_of, order.tenants, shard=order.shard, only_changed=only_changed)
+
+
+def _facts_as_of(
+    conn: Connection, order: Order, settings: Settings, capture: str | None, instant: Instant
+) -> datetime | None:
+    """Return the instant that the facts hold for, in the slot where it is earliest; None when they must be made anew.
+
+    They must when some slot has none, when a change since may be unmarked, when the rules are other ones, and when the
+    database's clock was set back.
+    """
+    known = select(func.count(), func.min(fact_state.c.as_of)).where(
+        _of_shard(order),
+        fact_state.c.capture == literal(capture),
+        fact_state.c.rules == order.signal.rules(settings),
+        fact_state.c.as_of <= instant.as_of,
+    )
+    slots, as_of = conn.execute(known).one()
+    return as_of if slots == len(order.shard.slots) else None
+
+
+def _of_shard(order: Order) -> ColumnElement[bool]:
+    return (fact_state.c.signal == order.signal.name) & fact_state.c.slot.in_(order.shard.slots)
+
+
+def _remember(conn: Connection, order: Order, settings: Settings, instant: Instant, capture: str) -> None:
+    """Write down what the facts hold for from now on."""
+    values = {
+        "signal": literal(order.signal.name),
+        "slot": func.unnest(cast(order.shard.slots, ARRAY(SmallInteger))),
+        "as_of": literal(instant.as_of),
+        "capture": literal(capture),
+        "rules": literal(order.signal.rules(settings)),
+    }
+    statement = insert(fact_state).from_select(list(values), select(*values.values()))
+    moved = {name: statement.excluded[name] for name in ("as_of", "capture", "rules")}
+    conn.execute(statement.on_conflict_do_update(index_elements=["signal", "slot"], set_=moved))
+
+
+def _forget(conn: Connection, order: Order) -> None:
+    """Have the next refresh read every row."""
+    conn.execute(delete(fact_state).where(_of_shard(order)))
+
+
+def _drifted(conn: Connection, signal: str, fence: int) -> int:
+    """Return how many tenants the full recompute changed: their facts, or what is published."""
+    published = select(snapshot.c.tenant_id).where(snapshot.c.signal == signal, snapshot.c.fence == fence)
+    noted = [select(table.c.tenant_id) for table in (stage.stage_tenant, stage.stage_changed_run)]
+    drifted = union(published, *noted).subquery()
+    return int(conn.execute(select(func.count()).select_from(drifted)).scalar_one())

@@ -1,0 +1,136 @@
+"""What a signal is: queries in order, what of their results is kept between refreshes, and how changes reach it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Column, Text, any_, func, select, tuple_
+
+from worker.shards import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Table
+
+    from snapshots.settings import Settings
+    from worker.shards import Shard
+
+
+def in_stage(column: ColumnElement[object], noted: Column[object]) -> ColumnElement[bool]:
+    """Return the condition that `column` is among the noted keys; as an array, so that its index is used."""
+    return column == any_(func.array(select(noted).scalar_subquery(), type_=Text))
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A stage table of keys, and which of its columns are found by index (`leading`) before all are compared."""
+
+    table: Table
+    leading: str
+
+    def among(self, rows: Table) -> ColumnElement[bool]:
+        """Return the condition that a row of `rows` has one of the keys."""
+        names = [column.name for column in self.table.columns]
+        found = in_stage(rows.c[self.leading], self.table.c[self.leading])
+        if len(names) == 1:
+            return found
+        exact = tuple_(*(rows.c[name] for name in names)).in_(select(*(self.table.c[name] for name in names)))
+        return found & exact
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A table that keeps what a step found, by the stage table's columns.
+
+    `key` names columns that are never NULL and nearly identify a row; `changed` are the keys whose rows a refresh finds
+    anew; `notes` are the keys that are noted of each row that differs; `reload` is the query that fills the stage with
+    what the next step needs of it, None for all rows of the noted keys.
+    """
+
+    table: Table
+    key: tuple[str, ...]
+    changed: Keys
+    notes: Keys
+    reload: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One query and the stage table it fills; `changed_query` is another one for the changed keys alone."""
+
+    query: str
+    stage: Table
+    kept: Kept | None = None
+    changed_query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The marks that a signal consumes: the queue, the stage table of their keys, and the tenant of a mark."""
+
+    table: Table
+    stage: Table
+    tenant: ColumnElement[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One signal: its steps in order, and where their parameters come from.
+
+    `stated` is what the content says it was computed with; `bound` are the queries' own binds; `window` is the body's
+    `window` member, None where the signal has none. `queue` and `clock` (a query) say what changed since the last
+    refresh; `sources` are the tables whose triggers fill the queue. `moves_with_clock` marks content that ages without
+    a change of its rows (R26).
+    """
+
+    name: str
+    rule_version: str
+    steps: tuple[Step, ...]
+    item_stage: Table
+    queue: Queue
+    clock: str
+    sources: tuple[str, ...]
+    stated: Callable[[Settings], Mapping[str, object]]
+    bound: Callable[[Settings, datetime], Mapping[str, object]]
+    window: Callable[[Settings, datetime], Mapping[str, str]] | None = None
+    moves_with_clock: bool = False
+
+    def parameters(
+        self,
+        settings: Settings,
+        as_of: datetime,
+        tenants: Sequence[str] | None = None,
+        *,
+        shard: Shard = WHOLE,
+        only_changed: bool = False,
+    ) -> dict[str, object]:
+        """Return the binds of all queries of the signal, for `tenants` (None is all) of a shard.
+
+        `only_changed` leaves out the source rows that are not marked in the stage.
+        """
+        return {
+            "as_of": as_of,
+            "tenants": None if tenants is None else list(tenants),
+            "shard": shard.number,
+            "shards": shard.count,
+            "only_changed": only_changed,
+            "exclude_synthetic": settings.exclude_synthetic,
+            "stated_parameters": _json(self.stated(settings)),
+            **self.bound(settings, as_of),
+        }
+
+    def rules(self, settings: Settings) -> str:
+        """Return what the facts depend on besides the source rows: another text, and they are made anew."""
+        return f"{self.rule_version} {_json(self.stated(settings))}"
+
+    def window_json(self, settings: Settings, as_of: datetime) -> str | None:
+        """Return the `window` member for `as_of` as JSON; None where the signal has none."""
+        return None if self.window is None else _json(self.window(settings, as_of))
+
+
+def _json(member: Mapping[str, object]) -> str:
+    return json.dumps(member, ensure_ascii=False, separators=(",", ":"))
