@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full lint bench lock clean
+.PHONY: help install up test test-full test-laws lint bench soak lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -34,14 +34,20 @@ test: lint ## Lint, types, schema check and the test suite; ARGS="..." goes to p
 test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands of random databases
 	$(PYTHON) -m pytest tests/signals --hypothesis-profile=full $(ARGS)
 
+test-laws: $(INSTALLED) ## Incremental refreshes against full ones on 500 random histories per PostgreSQL version
+	$(PYTHON) -m pytest tests/worker/test_laws.py --hypothesis-profile=laws $(ARGS)
+
 lint: $(INSTALLED) ## Style, types and SQL
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/sql
 
-bench: $(INSTALLED) ## Refresh beside the spec's SQL run per tenant; ARGS="--scale s" takes the smallest scale
+bench: $(INSTALLED) ## Refresh beside the spec's SQL per tenant and materialized views; ARGS="--scale s" takes the smallest scale
 	$(PYTHON) -m benchmarks.refresh $(ARGS)
+
+soak: $(INSTALLED) ## Writers and workers for 20 minutes: drift and sizes; ARGS="--minutes 1" is shorter
+	$(PYTHON) -m benchmarks.soak $(ARGS)
 
 lock: $(INSTALLED) ## Pin what pyproject.toml asks for: names, versions and hashes, no addresses
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

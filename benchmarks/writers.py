@@ -30,7 +30,7 @@ def insert_rates(engine: Engine) -> dict[str, Any]:
     """
     figures = {}
     for name, per_statement in (("one_by_one", 1), ("batched", _RUNS)):
-        _round(engine, "warm", per_statement)
+        _round(engine, f"warm-{name}", per_statement)
         pairs = [_pair(engine, f"{name}-{number}", per_statement) for number in range(_ROUNDS)]
         rows = _TRANSACTIONS * _RUNS * (_STEPS + 2)
         figures[name] = {

@@ -13,7 +13,9 @@ from sqlalchemy import func, select
 from snapshots.body import STALE_GRACE
 from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import freshness, refresh
+from worker import marks
 from worker.app import create_app
+from worker.registry import SIGNALS as SIGNAL_RULES
 from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
 
+#: A longer queue is counted no further.
+MARKS_COUNTED: Final = 100_000
 PING_TIMEOUT_S: Final = 1.0
 #: Where RedBeat keeps the lock of the active beat, below our key prefix.
 BEAT_LOCK_KEY: Final = "activity:beat::lock"
@@ -39,6 +43,8 @@ class SignalHealth:
     last_state: str | None
     last_error: str | None
     clock_set_back: bool
+    is_captured: bool
+    marks_waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ def _signal(conn: Connection, name: str) -> SignalHealth:
         last_state=last.state if last else None,
         last_error=f"{last.error_class}: {last.error}" if last and last.error_class else None,
         clock_set_back=bool(fresh and fresh.as_of > now) or _is_ahead(conn, name, now),
+        is_captured=marks.fingerprint(conn, SIGNAL_RULES[name]) is not None,
+        marks_waiting=marks.backlog(conn, SIGNAL_RULES[name], at_most=MARKS_COUNTED),
     )
 
 
@@ -141,7 +149,8 @@ def _signal_line(signal: SignalHealth) -> str:
         head = f"{signal.signal}: {'STALE' if signal.is_stale else 'fresh'}, confirmed {signal.age_s:.0f} s ago"
     last = f"; last refresh {signal.last_state}" if signal.last_state else ""
     error = f" ({signal.last_error})" if signal.last_error else ""
-    return head + last + error + ("; the database's clock was set back" if signal.clock_set_back else "")
+    captured = f"; {signal.marks_waiting} marks wait" if signal.is_captured else "; changes are not captured"
+    return head + last + error + captured + ("; the database's clock was set back" if signal.clock_set_back else "")
 
 
 def _broker_line(broker: BrokerHealth) -> str:

@@ -22,6 +22,7 @@ from tests.postgres import BINARIES, Server  # noqa: E402  # after the environme
 _SHARED = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("small", _SHARED, max_examples=30, derandomize=True)
 settings.register_profile("full", _SHARED, max_examples=200)
+settings.register_profile("laws", _SHARED, max_examples=500)
 if settings.get_current_profile_name() == "default":
     settings.load_profile("small")
 

@@ -31,6 +31,7 @@ RUN_BY_CI = {
     "make lint",
     "make test-full",
     'make bench ARGS="--scale s --rounds 1"',
+    'make soak ARGS="--minutes 1"',
 }
 
 
@@ -48,7 +49,11 @@ def asked_of_the_demo() -> list[str]:
 
 def asked_of_a_database() -> list[str]:
     """Return the README's commands that end, on a database of one's own."""
-    return [".venv/bin/activity migrate", ".venv/bin/activity keys create --tenant acme --label dashboard"]
+    return [
+        ".venv/bin/activity migrate",
+        ".venv/bin/activity capture install",
+        ".venv/bin/activity keys create --tenant acme --label dashboard",
+    ]
 
 
 #: The README's commands that run until they are stopped.

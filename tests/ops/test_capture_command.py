@@ -1,0 +1,45 @@
+"""`activity capture`: install, look, remove."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from migrations import capture as triggers
+from ops.commands.capture import capture
+from ops.commands.status import status
+from snapshots.database import connect
+
+
+@pytest.fixture
+def database(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a migrated database that the commands are told of."""
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", fresh_database)
+    return fresh_database
+
+
+@pytest.mark.usefixtures("database")
+def test_capture_is_installed_looked_at_and_removed() -> None:
+    runner = CliRunner()
+
+    before = runner.invoke(capture, ["status"])
+    installed = runner.invoke(capture, ["install"])
+    during = runner.invoke(capture, ["status"])
+    removed = runner.invoke(capture, ["remove"])
+    after = runner.invoke(capture, ["status"])
+
+    assert [result.exit_code for result in (before, installed, during, removed, after)] == [1, 0, 0, 0, 1]
+    assert before.output.count("NOT captured") == 3
+    assert during.output.count(": captured; 0 marks wait") == 3
+
+
+def test_status_counts_the_marks_that_wait(database: str) -> None:
+    engine = connect(database)
+    triggers.install(engine)
+    with engine.begin() as conn:
+        conn.exec_driver_sql("insert into runs (id, goal, tenant_id) values ('run-1', '', 'acme')")
+    engine.dispose()
+
+    report = CliRunner().invoke(status).output.splitlines()
+
+    assert [line for line in report if "1 marks wait" in line] == [line for line in report if "attention" in line]
