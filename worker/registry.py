@@ -155,7 +155,10 @@ _ATTENTION_FACTS: Final = Kept(
 #: A mark without a tenant is of the one that the trace has now; any shard may take that of a trace that is gone.
 _SOURCE_TRACE: Final = table("source_trace", column("trace_id"), column("tenant_id"), schema="signals")
 _PRESENT_TENANT: Final = (
-    select(_SOURCE_TRACE.c.tenant_id).where(_SOURCE_TRACE.c.trace_id == dirty_trace.c.trace_id).scalar_subquery()
+    select(_SOURCE_TRACE.c.tenant_id)
+    # In the collation of the source's index, which would not be used otherwise.
+    .where(_SOURCE_TRACE.c.trace_id == dirty_trace.c.trace_id.collate("default"))
+    .scalar_subquery()
 )
 
 _PATTERNS: Final = Signal(

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, make_url, select, text
 from sqlalchemy.exc import ProgrammingError
 
-from migrations import capture
+from migrations import capture, runner
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.errors import ActivityError
@@ -269,3 +269,11 @@ def test_triggers_made_while_a_writer_is_at_work_miss_nothing(engine: Engine) ->
 
     assert result is not None
     assert (result.method, result.tenants_changed) == ("full", 1)
+
+
+def test_a_downgrade_takes_the_triggers_along_and_the_host_writes_on(captured: Engine) -> None:
+    runner.downgrade(captured.url, "097_activity_source_views")
+
+    with captured.begin() as conn:
+        plant(conn)
+        assert conn.execute(text("select count(*) from pg_trigger where tgname like 'signals%'")).scalar_one() == 0

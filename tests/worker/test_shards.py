@@ -16,6 +16,7 @@ from snapshots.tables import refresh as ledger_table
 from tests.factories import insert_run
 from worker import ledger, locks
 from worker.refresh import refresh, refresh_requested
+from worker.registry import SIGNALS
 from worker.schedule import beat_schedule
 from worker.shards import COUNTS, Shard, shards
 
@@ -176,6 +177,23 @@ def test_a_long_queue_before_a_full_recompute_is_emptied_in_batches(captured: En
     assert published(captured) == set(TENANTS)
     with captured.connect() as conn:
         assert conn.execute(text("select count(*) from signals.dirty_agent")).scalar_one() == 0
+
+
+def test_the_tenant_of_a_mark_is_found_through_the_index_of_the_traces(engine: Engine) -> None:
+    with engine.begin() as conn:
+        conn.execute(
+            text(
+                "insert into aos_traces (trace_id, run_id, tenant_id)"
+                " select n::text, n::text, 'acme' from generate_series(1, 5000) n"
+            )
+        )
+        conn.execute(text("analyze aos_traces"))
+        queue = SIGNALS["patterns"].queue
+        statement = select(queue.tenant).select_from(queue.table).compile(conn, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(conn.execute(text(f"explain {statement}")).scalars())
+
+    assert "Index Scan using aos_traces_trace_id_key" in plan
+    assert "Seq Scan on aos_traces" not in plan
 
 
 def test_freshness_moves_when_the_queue_is_empty_and_not_before(captured: Engine) -> None:

@@ -9,10 +9,7 @@ select
     current_day.total_cost,
     current_day.run_count,
     baseline.baseline_avg,
-    (
-        select percentile_cont(0.95) within group (order by cost)
-        from unnest(baseline.costs) as cost
-    ) as baseline_p95,
+    baseline.baseline_p95,
     baseline.baseline_stddev,
     baseline.baseline_run_count,
     current_day.non_finite_costs + baseline.non_finite_costs as non_finite_costs
@@ -120,7 +117,9 @@ cross join
         select
             avg(cast(estimated_cost_usd as numeric)) filter (where is_finite) as baseline_avg,
             stddev(cast(estimated_cost_usd as numeric)) filter (where is_finite) as baseline_stddev,
-            array_agg(cast(estimated_cost_usd as double precision)) filter (where is_finite) as costs,
+            percentile_cont(0.95) within group (
+                order by cast(estimated_cost_usd as double precision)
+            ) filter (where is_finite) as baseline_p95,
             count(*) filter (where is_finite) as baseline_run_count,
             count(*) filter (
                 where not is_finite and (started_at is null or started_at < cast(:current_start as timestamptz))
