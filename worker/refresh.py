@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, text
@@ -118,7 +118,8 @@ def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Insta
     order = Order(SIGNALS[attempt.signal], attempt.refresh_id, attempt.shard, attempt.tenants, limit=limit)
     _clear_for_full(conn, order, settings, instant)
     result = _drain(conn, order, settings, instant)
-    if attempt.is_full and attempt.tenants is None and result.method == "incremental":
+    is_comparable = result.method == "incremental" and result.is_drained
+    if attempt.is_full and attempt.tenants is None and is_comparable:
         result = _reconcile(conn, order, settings).after(result)
     return result
 
@@ -128,7 +129,9 @@ def _clear_for_full(conn: Connection, order: Order, settings: Settings, instant:
     if order.tenants is not None:
         return
     with conn.begin():
-        is_long = marks.backlog(conn, order.signal, at_most=settings.refresh_batch_marks) == order.limit
+        is_long = (
+            marks.backlog(conn, order.signal, at_most=settings.refresh_batch_marks) >= settings.refresh_batch_marks
+        )
         is_long = is_long and must_read_all(conn, order, settings, instant.as_of)
     while is_long:
         with conn.begin():
@@ -143,16 +146,12 @@ def _drain(conn: Connection, order: Order, settings: Settings, instant: Instant)
     while True:
         with conn.begin():
             conn.execute(_LIMITS, _limits(settings))
-            batch = refresh_batch(conn, _from(order, after), settings, instant)
+            batch = refresh_batch(conn, replace(order, after=after), settings, instant)
         result = batch.result if result is None else batch.result.after(result)
         after = batch.last
         if batch.result.is_drained or time.monotonic() > deadline:
             return result
         instant = _instant(conn)
-
-
-def _from(order: Order, after: str) -> Order:
-    return Order(order.signal, order.refresh_id, order.shard, order.tenants, after=after, limit=order.limit)
 
 
 def _reconcile(conn: Connection, order: Order, settings: Settings) -> RefreshResult:
