@@ -76,6 +76,14 @@ def revoke_lasting() -> None:
     )
 
 
+def allow_touching_keys() -> None:
+    """Let the authenticator write down when a key was last used, and nothing else of it."""
+    op.execute(f"grant update (last_used_at) on {SCHEMA}.api_key to {AUTHENTICATOR_ROLE}")
+    op.execute(
+        f"create policy api_key_authenticator_touch on {SCHEMA}.api_key for update to {AUTHENTICATOR_ROLE} using (true)"
+    )
+
+
 def grant_views(names: Sequence[str], role: str) -> None:
     """Grant `role` the views; their owner's rights reach the host's tables."""
     _grant("select", names, role)

@@ -83,9 +83,42 @@ class Settings(BaseSettings):
     api_processes: int = Field(1, ge=1, le=64, description="API processes")
     api_threads: int = Field(8, ge=1, le=256, description="Threads per API process")
     live_timeout_ms: int = Field(5000, ge=1, description="statement_timeout of a live query, milliseconds")
+    api_live_concurrency: int = Field(
+        4, ge=1, le=256, description="Live queries that an API process runs at a time; more are refused with 503"
+    )
+    rate_limit_snapshots: int = Field(
+        6000, ge=1, le=10_000_000, description="Snapshot reads per minute, API process and key; more are refused"
+    )
+    rate_limit_live: int = Field(
+        600, ge=1, le=10_000_000, description="Live queries per minute and key, over all API processes"
+    )
+    rate_limit_url: SecretStr | None = Field(
+        None, description="Redis or Valkey URL that counts live queries; without it each API process counts its own"
+    )
+    cors_origins: str = Field(
+        "", description="Origins that browsers may read from, like https://ops.example.com, separated by commas"
+    )
+    metrics: Flag = Field(default=True, description="Serve /metrics, which needs no key and names no tenant")
+    access_log: Flag = Field(default=True, description="Log every request as a line of JSON on standard output")
+
+    api_keys: Flag = Field(default=True, description="Accept API keys; when false, tokens alone are accepted")
+    jwt_issuer: str | None = Field(None, description="Issuer of the JSON web tokens to accept; none without it")
+    jwt_audience: str | None = Field(None, description="Audience that a token must name")
+    jwt_algorithms: str = Field(
+        "RS256,ES256", description="Signature algorithms that are accepted, separated by commas; asymmetric ones only"
+    )
+    jwt_jwks: str | None = Field(
+        None, description="Where the issuer's public keys are: a file, or an https URL (http on loopback)"
+    )
+    jwt_tenant_claim: str = Field("tenant_id", min_length=1, description="The claim that names the tenant")
+    jwt_capabilities_claim: str = Field(
+        "scope", min_length=1, description="The claim that lists capabilities: a list, or text separated by spaces"
+    )
+    jwt_leeway_s: int = Field(30, ge=0, le=300, description="Clock difference that is forgiven, seconds")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
 
-    @field_validator("hide_abandoned", "exclude_synthetic", mode="before")
+    @field_validator("hide_abandoned", "exclude_synthetic", "metrics", "access_log", "api_keys", mode="before")
     @classmethod
     def _exact_boolean(cls, value: object) -> object:
         """Accept `true` and `false` alone: a typo must not read as either."""
@@ -109,7 +142,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("broker_url")
+    @field_validator("broker_url", "rate_limit_url")
     @classmethod
     def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _is_redis_url(value.get_secret_value()):

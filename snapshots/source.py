@@ -36,6 +36,28 @@ source_run = Table("source_run", metadata, *_run_columns())
 #: The same, of the tenant that `activity.tenant_id` names; nothing when it is unset or empty.
 tenant_run = Table("tenant_run", metadata, *_run_columns())
 
+#: Traces that are not archived, of that tenant.
+tenant_trace = Table(
+    "tenant_trace",
+    metadata,
+    *(Column(name, Text) for name in ("trace_id", "run_id", "tenant_id")),
+    Column("started_at", DateTime(timezone=True)),
+    Column("is_synthetic", Boolean),
+)
+#: Their steps that are not archived, each with what orders them: its trace's start.
+tenant_step = Table(
+    "tenant_step",
+    metadata,
+    *(Column(name, Text) for name in ("trace_id", "run_id", "tenant_id")),
+    Column("started_at", DateTime(timezone=True)),
+    Column("step_index", Integer),
+    *(Column(name, Text) for name in ("skill_id", "skill_name", "status", "outcome_category", "outcome_code")),
+    Column("cost_cents", Double),
+    Column("duration_ms", Double),
+    Column("retry_count", Integer),
+    Column("timestamp", DateTime(timezone=True)),
+)
+
 #: trace_id, run_id, tenant_id, started_at, is_synthetic of every trace that is not archived (R18).
 SOURCE_TRACE: Final = f"{SCHEMA}.source_trace"
 #: The steps that are not archived: trace_id, step_index, skill_id, skill_name, status, outcome_category, outcome_code,

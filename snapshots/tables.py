@@ -87,6 +87,16 @@ refresh = Table(
     Index(None, "requested_at"),
 )
 
+#: The view of the ledger that the reader may see: how refreshes went, not for whom.
+attempt = Table(
+    "attempt",
+    MetaData(schema=SCHEMA),
+    Column("refresh_id", BigInteger),
+    *(Column(name, Text) for name in ("signal", "state", "error_class")),
+    *(Column(name, SmallInteger) for name in ("shard", "shards")),
+    *(Column(name, Instant) for name in ("started_at", "finished_at")),
+)
+
 freshness = Table(
     "freshness",
     metadata,
@@ -223,6 +233,7 @@ api_key = Table(
     Column("created_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+    Column("last_used_at", Instant, comment="To the minute"),
     CheckConstraint("tenant_id <> ''", name="tenant_named"),
     CheckConstraint("secret_sha256 ~ '^[0-9a-f]{64}$'", name="secret_hashed"),
     CheckConstraint("expires_at > created_at", name="expires_after_creation"),

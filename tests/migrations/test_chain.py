@@ -25,6 +25,7 @@ REVISIONS: Final = (
     "096_activity_snapshots",
     "097_activity_source_views",
     "098_incremental_refresh",
+    "099_read_layer",
 )
 
 

@@ -36,6 +36,7 @@ OURS: Final = {
     "ix_signals_runs_backwards": "(tenant_id, agent_id, started_at)"
     " INCLUDE (completed_at, estimated_cost_usd, is_synthetic)"
     " WHERE ((estimated_cost_usd IS NOT NULL) AND (completed_at < started_at))",
+    "ix_signals_runs_tenant_started": "(tenant_id, started_at DESC NULLS LAST)",
 }
 PATIENCE_S: Final = 60.0
 
