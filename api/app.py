@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import falcon
 
-from api.authentication import Gate, KeyRing
+from api.credentials import gate_of
+from api.endpoint import Guard
+from api.front import Front
+from api.limits import LiveSlots, PortionedLimit, live_limit
+from api.metrics import Metrics, SnapshotAges
 from api.middleware import Envelope, send_problem
+from api.openapi import document
 from api.published import Snapshots
 from api.reader import Reader
+from api.repeats import Repeats
+from api.resources.freshness import Freshness
 from api.resources.live import Runs, RunsByDimension, StatusSummary
-from api.resources.service import Livez, Readyz, Start
+from api.resources.run import Run
+from api.resources.service import Contract, Livez, Numbers, Readyz, Start
 from api.resources.snapshots import Route, SignalSnapshot
 from snapshots.signals import SCHEMA_REVISION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sqlalchemy.engine import Engine
 
+    from api.records import AccessLog
     from snapshots.settings import Settings
 
-PREFIX: Final = "/api/v1/activity"
+    Application = falcon.App[falcon.Request, falcon.Response]
 
-_SNAPSHOTS: Final = {
+PREFIX: Final = "/api/v1/activity"
+EXPOSED_HEADERS: Final = (
+    "ETag",
+    "Retry-After",
+    "Snapshot-As-Of",
+    "Snapshot-Verified-At",
+    "Snapshot-Stale",
+    "X-Request-Id",
+)
+
+SNAPSHOTS: Final = {
     "/patterns": Route("patterns", "activity.patterns"),
     "/cost-analysis": Route("cost", "activity.cost_analysis"),
-    "/attention-queue": Route("attention", "activity.attention_queue", frozenset({"limit"})),
+    "/attention-queue": Route("attention", "activity.attention_queue", frozenset({"limit", "as_of"})),
 }
 
 
@@ -38,39 +59,66 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(  # noqa: PLR0913  # the last three stand in for the world, and have defaults
-    reader: Engine,
-    authenticator: Engine,
-    settings: Settings,
-    *,
-    schema_revision: str = SCHEMA_REVISION,
-    clock: Callable[[], datetime] = utc_now,
-    timer: Callable[[], float] = time.monotonic,
-) -> falcon.App[falcon.Request, falcon.Response]:
-    """Return the application.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a process has around the application: its clocks, its log, and where several processes' numbers meet."""
 
-    `reader` and `authenticator` are engines of those two roles; `clock` tells the date, `timer` ages the caches.
-    """
+    clock: Callable[[], datetime] = utc_now
+    timer: Callable[[], float] = time.monotonic
+    log: AccessLog | None = None
+    metrics_folder: Path | None = None
+    schema_revision: str = SCHEMA_REVISION
+
+
+def create_app(reader: Engine, authenticator: Engine, settings: Settings, around: Surroundings | None = None) -> Front:
+    """Return the application. `reader` and `authenticator` are engines of those two roles."""
+    around = around or Surroundings()
     rows = Reader(reader, settings.live_timeout_ms)
-    gate = Gate(KeyRing(Reader(authenticator, settings.live_timeout_ms), timer), clock)
-    snapshots = Snapshots(rows, timer)
-    app = falcon.App(middleware=[Envelope()])
+    gate = gate_of(authenticator, settings, around.clock, around.timer)
+    limit = PortionedLimit(settings.rate_limit_snapshots)
+    metrics = Metrics(around.metrics_folder)
+    app = _framework(settings)
+    _add_service(app, rows, metrics, settings, around)
+    _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings)
+    _add_snapshots(app, Guard(gate, limit), rows, around)
+    repeats = Repeats(limit, around.clock, around.timer)
+    return Front(app, repeats, metrics, around.log, in_flight=settings.api_threads)
+
+
+def _framework(settings: Settings) -> Application:
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    middleware: list[Any] = [Envelope()]
+    if origins:
+        middleware.append(falcon.CORSMiddleware(allow_origins=origins, expose_headers=list(EXPOSED_HEADERS)))
+    app = falcon.App(middleware=middleware)
     app.add_error_handler(Exception, send_problem)
     app.add_error_handler(falcon.HTTPError, send_problem)
-    app.add_route("/", Start())
-    app.add_route("/livez", Livez())
-    app.add_route("/readyz", Readyz(rows, schema_revision, timer))
-    _add_live(app, gate, rows, exclude_synthetic=settings.exclude_synthetic)
-    for path, route in _SNAPSHOTS.items():
-        app.add_route(PREFIX + path, SignalSnapshot(gate, snapshots, clock, route))
     return app
 
 
-def _add_live(
-    app: falcon.App[falcon.Request, falcon.Response], gate: Gate, rows: Reader, *, exclude_synthetic: bool
-) -> None:
-    by_status = StatusSummary(gate, rows, exclude_synthetic=exclude_synthetic)
-    by_dimension = RunsByDimension(gate, rows, exclude_synthetic=exclude_synthetic)
+def _add_service(app: Application, rows: Reader, metrics: Metrics, settings: Settings, around: Surroundings) -> None:
+    app.add_route("/", Start())
+    app.add_route("/livez", Livez())
+    app.add_route("/readyz", Readyz(rows, around.schema_revision, around.timer))
+    app.add_route("/openapi.json", Contract(document.as_bytes(with_metrics=settings.metrics)))
+    if settings.metrics:
+        app.add_route("/metrics", Numbers(metrics, SnapshotAges(rows, around.clock)))
+
+
+def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) -> None:
+    slots = LiveSlots(settings.api_live_concurrency)
+    by_status = StatusSummary(guard, rows, slots, exclude_synthetic=settings.exclude_synthetic)
+    by_dimension = RunsByDimension(guard, rows, slots, exclude_synthetic=settings.exclude_synthetic)
     app.add_route(f"{PREFIX}/summary/by-status", by_status)
     app.add_route(f"{PREFIX}/runs/by-dimension", by_dimension)
-    app.add_route(f"{PREFIX}/runs", Runs(gate, rows))
+    app.add_route(f"{PREFIX}/runs", Runs(guard, rows, slots))
+    run = Run(guard, rows, slots, slow_step_ms=settings.slow_step_ms)
+    # Any id that a path can hold, slashes included; the two routes above win over an id of their name.
+    app.add_route(f"{PREFIX}/runs/{{run_id:path}}", run)
+
+
+def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
+    snapshots = Snapshots(rows, around.timer)
+    for path, route in SNAPSHOTS.items():
+        app.add_route(PREFIX + path, SignalSnapshot(guard, snapshots, around.clock, route))
+    app.add_route(f"{PREFIX}/freshness", Freshness(guard, rows, around.clock))

@@ -1,11 +1,11 @@
-"""Who asks: the API key of a request, its tenant and its capabilities (R31)."""
+"""Who asks: the API key or the token of a request, its tenant and its capabilities (R31)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select
+from sqlalchemy import Text, bindparam, select
 
 from api.caching import ShortCache
 from api.problems import ProblemError
@@ -18,22 +18,33 @@ if TYPE_CHECKING:
 
     from falcon import Request
 
+    from api.last_use import LastUse
     from api.reader import Reader
+    from api.tokens import Tokens
 
-#: A key that was revoked is refused at the latest after this many seconds.
-KNOWN_TTL_S: Final = 5.0
+#: A key that was revoked is refused at the latest after this many seconds, and one more where an answer is repeated.
+KNOWN_TTL_S: Final = 4.0
 #: A key that was just made is accepted at the latest after this many seconds.
 UNKNOWN_TTL_S: Final = 2.0
 _CAPACITY: Final = 10_000
 
+_LIVE_KEY: Final = select(
+    api_key.c.tenant_id, api_key.c.capabilities, api_key.c.secret_sha256, api_key.c.expires_at
+).where(api_key.c.key_id == bindparam("wanted", type_=Text), api_key.c.revoked_at.is_(None))
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The tenant that a request speaks for; the key alone decides it."""
+    """The tenant that a request speaks for, until `valid_until`; the credential alone decides it."""
 
     tenant_id: str
     key_id: str
     capabilities: frozenset[str]
+    valid_until: datetime | None = None
+
+    def is_valid_at(self, now: datetime) -> bool:
+        """Tell whether the credential has not ended."""
+        return self.valid_until is None or now < self.valid_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,6 @@ class StoredKey:
 
     caller: Caller
     secret_sha256: str
-    expires_at: datetime | None
 
 
 class KeyRing:
@@ -66,53 +76,65 @@ class KeyRing:
         return self._known.keep(key_id, found)
 
     def _look_up(self, key_id: str) -> StoredKey | None:
-        columns = (api_key.c.tenant_id, api_key.c.capabilities, api_key.c.secret_sha256, api_key.c.expires_at)
-        wanted = (api_key.c.key_id == key_id, api_key.c.revoked_at.is_(None))
-        for row in self._reader.rows(select(*columns).where(*wanted)):
-            caller = Caller(row.tenant_id, key_id, frozenset(row.capabilities))
-            return StoredKey(caller, row.secret_sha256, row.expires_at)
+        for row in self._reader.rows(_LIVE_KEY, {"wanted": key_id}):
+            caller = Caller(row.tenant_id, key_id, frozenset(row.capabilities), row.expires_at)
+            return StoredKey(caller, row.secret_sha256)
         return None
 
 
-class Gate:
-    """Lets requests with a valid key and the capability of the endpoint pass."""
+class Keys:
+    """API keys as credentials."""
 
-    def __init__(self, key_ring: KeyRing, clock: Callable[[], datetime]) -> None:
-        """Take the keys, and the clock that judges their expiry."""
+    def __init__(self, key_ring: KeyRing, last_use: LastUse, clock: Callable[[], datetime]) -> None:
+        """Take the keys, where their use is written down, and the clock that judges their expiry."""
         self._key_ring = key_ring
+        self._last_use = last_use
         self._clock = clock
 
-    def admit(self, req: Request, capability: str) -> Caller:
+    def caller(self, credential: str) -> Caller | None:
+        """Return who `credential` speaks for, or None when it is no key that may be used."""
+        parts = keys.parse(credential)
+        stored = self._key_ring.find(parts[0]) if parts is not None else None
+        if parts is None or stored is None or not keys.matches(parts[1], stored.secret_sha256):
+            return None
+        if not stored.caller.is_valid_at(self._clock()):
+            return None
+        self._last_use.note(stored.caller.key_id)
+        return stored.caller
+
+
+class Gate:
+    """Lets requests with a valid credential and the capability of the endpoint pass."""
+
+    def __init__(self, api_keys: Keys | None, tokens: Tokens | None = None) -> None:
+        """Take the kinds of credentials that are accepted."""
+        self._kinds = [kind for kind in (api_keys, tokens) if kind is not None]
+
+    def admit(self, req: Request, capability: str | None) -> Caller:
         """Return who asks.
 
-        Raises ProblemError: 401 without a valid key, the same whatever is wrong with it; 403 without `capability`.
+        Raises ProblemError: 401 without a valid credential, the same whatever is wrong with it; 403 without
+        `capability`, where the endpoint asks for one.
         """
         caller = self._caller(req.auth or "")
         if caller is None:
             raise _unauthorized()
-        if capability not in caller.capabilities:
-            raise ProblemError(403, "capability_missing", f"This key lacks {capability}.", capability=capability)
+        if capability is not None and capability not in caller.capabilities:
+            raise ProblemError(403, "capability_missing", f"This credential lacks {capability}.", capability=capability)
         return caller
 
     def _caller(self, header: str) -> Caller | None:
-        scheme, _, token = header.partition(" ")
-        parts = keys.parse(token.strip()) if scheme.lower() == "bearer" else None
-        if parts is None:
+        scheme, _, credential = header.partition(" ")
+        if scheme.lower() != "bearer":
             return None
-        key_id, secret = parts
-        stored = self._key_ring.find(key_id)
-        if stored is None or not keys.matches(secret, stored.secret_sha256):
-            return None
-        return None if self._expired(stored) else stored.caller
-
-    def _expired(self, stored: StoredKey) -> bool:
-        return stored.expires_at is not None and stored.expires_at <= self._clock()
+        found = (kind.caller(credential.strip()) for kind in self._kinds)
+        return next((caller for caller in found if caller is not None), None)
 
 
 def _unauthorized() -> ProblemError:
     return ProblemError(
         401,
         "unauthorized",
-        "A valid API key is needed: Authorization: Bearer KEY",
+        "A valid API key or token is needed: Authorization: Bearer KEY",
         headers={"WWW-Authenticate": 'Bearer realm="activity"'},
     )

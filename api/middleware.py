@@ -1,40 +1,38 @@
-"""What every response carries, and how errors leave: a request id, safe headers, problem documents."""
+"""What the framework does around each resource: it bounds the query string, and sends errors as problem documents."""
 
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from falcon import uri as falcon_uri
+
 from api import problems
+from api.context import REQUEST_ID, ROUTE
 from api.problems import ProblemError
+from snapshots.errors import ActivityError
 
 if TYPE_CHECKING:
     from falcon import Request, Response
 
 MAX_QUERY_CHARS: Final = 8192
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SERVER_ERROR: Final = 500
 _log = logging.getLogger(__name__)
 
 
 class Envelope:
-    """Names each request, bounds its query string, and sets the headers that all responses share."""
+    """Bounds the query string of each request, and notes the route that it takes."""
 
     def process_request(self, req: Request, _resp: Response) -> None:
-        """Take the caller's request id when it is harmless in a log, else make one."""
-        given = req.get_header("X-Request-Id") or ""
-        req.context.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        """Refuse a query string that is too long. Raises ProblemError (414)."""
         if len(req.query_string) > MAX_QUERY_CHARS:
             detail = f"The query string is too long; at most {MAX_QUERY_CHARS} characters are read."
             raise ProblemError(414, "query_too_long", detail)
 
-    def process_response(self, req: Request, resp: Response, _resource: object, _succeeded: bool) -> None:  # noqa: FBT001  # Falcon fixes the arguments
-        """Set the headers."""
-        resp.set_header("X-Request-Id", req.context.request_id)
-        resp.set_header("X-Content-Type-Options", "nosniff")
+    def process_resource(self, req: Request, _resp: Response, _resource: object, _params: dict[str, Any]) -> None:
+        """Note the route, for metrics and the log."""
+        req.env[ROUTE] = req.uri_template
 
 
 def send_problem(req: Request, resp: Response, ex: Exception, _params: dict[str, Any]) -> None:
@@ -44,15 +42,19 @@ def send_problem(req: Request, resp: Response, ex: Exception, _params: dict[str,
         _report(req, problem, ex)
     resp.status = problem.status
     resp.content_type = problems.MEDIA_TYPE
-    resp.data = problem.document(req.path)
+    resp.data = problem.document(falcon_uri.encode(req.path))
     resp.set_header("Cache-Control", "no-store")
     resp.set_headers(problem.headers)
 
 
 def _report(req: Request, problem: ProblemError, ex: Exception) -> None:
-    """Log `ex`: with its traceback when nobody foresaw it, else its kind alone, since drivers quote what they got."""
-    where = (problem.error, req.method, req.path, req.context.request_id)
+    """Log `ex`: with its traceback when nobody foresaw it, else its kind alone, since drivers quote what they got.
+
+    What we say ourselves quotes nothing.
+    """
+    where = {"request_id": req.env.get(REQUEST_ID), "method": req.method, "path": req.path}
     if problem.error == "internal_error":
-        _log.error("%s: %s %s request_id=%s", *where, exc_info=ex)
+        _log.error(problem.error, exc_info=ex, extra=where)
     elif problem is not ex:
-        _log.warning("%s: %s %s request_id=%s cause=%s", *where, type(ex).__name__)
+        cause = str(ex) if isinstance(ex, ActivityError) else type(ex).__name__
+        _log.warning(problem.error, extra={**where, "cause": cause})

@@ -98,6 +98,14 @@ class Query:
         return values
 
 
+def past(query: Query, name: str, now: datetime) -> datetime | None:
+    """Return the instant given for `name`, or None. Raises ProblemError (400) for one that is still to come."""
+    given = query.instant(name)
+    if given is not None and given > now:
+        raise invalid_parameter(name, "an instant that is not in the future")
+    return given
+
+
 def _unknown(name: str, allowed: list[str]) -> ProblemError:
     known = ", ".join(allowed) or "none"
     shown = name[:MAX_VALUE_CHARS]

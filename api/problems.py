@@ -10,6 +10,7 @@ from falcon import HTTPError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from api.isolation import IsolationError
 from snapshots.errors import ActivityError, DatabaseUnavailableError, SchemaMismatchError
 
 if TYPE_CHECKING:
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/problem+json"
 
 #: Seconds after which a client may try again, by error code.
-RETRY_AFTER_S: Final = {"database_unavailable": 2, "query_timeout": 5, "schema_mismatch": 5, "snapshot_not_ready": 5}
+RETRY_AFTER_S: Final = {
+    "database_unavailable": 2,
+    "isolation_not_enforced": 30,
+    "overloaded": 1,
+    "query_timeout": 5,
+    "schema_mismatch": 5,
+    "snapshot_not_ready": 5,
+}
 
 _QUERY_CANCELED: Final = "57014"
 #: A schema, table or column that is not there: the database is at another revision than this version needs.
@@ -62,16 +70,23 @@ def of(ex: Exception) -> ProblemError:
         return _of_falcon(ex)
     if isinstance(ex, SQLAlchemyError):
         return _of_database(ex)
-    if isinstance(ex, DatabaseUnavailableError):
-        return _unavailable()
-    if isinstance(ex, SchemaMismatchError):
-        return ProblemError(503, "schema_mismatch", str(ex))
-    return _internal()
+    return _of_ours(ex)
 
 
 def invalid_parameter(name: str, expected: str) -> ProblemError:
     """Return the 400 for a value of the parameter `name`; the value itself is not repeated."""
     return ProblemError(400, "invalid_parameter", f"{name}: expected {expected}", parameter=name, expected=expected)
+
+
+def _of_ours(ex: Exception) -> ProblemError:
+    if isinstance(ex, DatabaseUnavailableError):
+        return _unavailable()
+    if isinstance(ex, SchemaMismatchError):
+        return ProblemError(503, "schema_mismatch", str(ex))
+    if isinstance(ex, IsolationError):
+        detail = "The database role of this service could see every tenant's rows; its log says how."
+        return ProblemError(503, "isolation_not_enforced", detail)
+    return _internal()
 
 
 def _of_falcon(ex: HTTPError) -> ProblemError:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Text, and_, bindparam, func, null, select, union_all
 
 from api.caching import ShortCache
 from api.problems import ProblemError
-from snapshots.body import DEFAULT_LIMIT, Provenance, instant, join, slice_items
-from snapshots.tables import freshness, snapshot
+from snapshots.body import DEFAULT_LIMIT, PastProvenance, Provenance, instant, join, slice_items
+from snapshots.tables import freshness, snapshot, snapshot_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +25,38 @@ CACHE_TTL_S: Final = 1.0
 _CACHE_BYTES: Final = 64 * 2**20
 
 
+def _present() -> Select[*tuple[Any, ...]]:
+    """Return the look-up of what a tenant is served: built once, since that takes longer than running it."""
+    tenant, signal = bindparam("tenant", type_=Text), bindparam("signal", type_=Text)
+    of_tenant = and_(snapshot.c.signal == freshness.c.signal, snapshot.c.tenant_id == tenant)
+    own = ("version", "content", "items", "window_json", "as_of", "computed_at", "rule_version")
+    shared = ("as_of", "verified_at", "period_s", "window_json", "empty_content", "rule_version")
+    return (
+        select(
+            *(freshness.c[name].label(f"slot_{name}") for name in shared),
+            *(snapshot.c[name] for name in own),
+        )
+        .select_from(freshness.outerjoin(snapshot, of_tenant))
+        .where(freshness.c.signal == signal, freshness.c.slot == func.signals.slot_of(tenant))
+    )
+
+
+_PRESENT: Final = _present()
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a tenant is served for a signal: its own content, or the empty one of the slot (version 0)."""
+    """What a tenant is served for a signal: its own content, or the empty one of the slot (version 0).
+
+    `read_at` is when it was read, by the caches' timer, seconds.
+    """
 
     window: str | None
     content: str
     items: tuple[str, ...]
-    provenance: Provenance
+    provenance: Provenance | PastProvenance
     identity: str
+    read_at: float = 0.0
 
     @property
     def weight(self) -> int:
@@ -63,6 +86,7 @@ class Snapshots:
     def __init__(self, reader: Reader, timer: Callable[[], float]) -> None:
         """Take a reader with the reader's role."""
         self._reader = reader
+        self._timer = timer
         self._cache: ShortCache[Published] = ShortCache(
             _CACHE_BYTES, CACHE_TTL_S, timer=timer, weigh=lambda published: published.weight
         )
@@ -75,23 +99,44 @@ class Snapshots:
         kept = self._cache.get((tenant_id, signal))
         if kept is not None:
             return kept
-        for row in self._reader.rows(_statement(tenant_id, signal), tenant_id=tenant_id):
-            return self._cache.keep((tenant_id, signal), _published(row, tenant_id, signal))
+        read_at = self._timer()
+        for row in self._reader.rows(_PRESENT, {"tenant": tenant_id, "signal": signal}, tenant_id=tenant_id):
+            published = replace(_published(row, tenant_id, signal), read_at=read_at)
+            return self._cache.keep((tenant_id, signal), published)
         raise ProblemError(503, "snapshot_not_ready", f"{signal}: not computed yet; the first refresh is under way")
 
+    def kept(self, tenant_id: str, signal: str, as_of: datetime) -> Published:
+        """Return the newest kept version of `as_of` or before (R30).
 
-def _statement(tenant_id: str, signal: str) -> Select[*tuple[Any, ...]]:
-    of_tenant = and_(snapshot.c.signal == freshness.c.signal, snapshot.c.tenant_id == tenant_id)
-    own = ("version", "content", "items", "window_json", "as_of", "computed_at", "rule_version")
-    shared = ("as_of", "verified_at", "period_s", "window_json", "empty_content", "rule_version")
-    return (
-        select(
-            *(freshness.c[name].label(f"slot_{name}") for name in shared),
-            *(snapshot.c[name] for name in own),
+        Raises ProblemError (404 `snapshot_not_kept`) when there is none, or retention has dropped it.
+        """
+        for row in self._reader.rows(_kept_statement(tenant_id, signal, as_of), tenant_id=tenant_id):
+            return _past(row, tenant_id, signal)
+        raise ProblemError(404, "snapshot_not_kept", f"{signal}: no version of that instant is kept")
+
+
+def _kept_statement(tenant_id: str, signal: str, as_of: datetime) -> Select[*tuple[Any, ...]]:
+    """Return the version that was current at `as_of`, be it still current or kept (unchanged scores are not, R27)."""
+    names = ("version", "content", "items", "window_json", "as_of", "computed_at", "rule_version")
+    versions = union_all(
+        *(
+            select(*(rows.c[name] for name in names), replaced_at.label("replaced_at"))
+            .where(rows.c.tenant_id == tenant_id, rows.c.signal == signal, rows.c.as_of <= as_of)
+            .order_by(rows.c.version.desc())
+            .limit(1)
+            for rows, replaced_at in (
+                (snapshot, null().cast(snapshot_history.c.replaced_at.type)),
+                (snapshot_history, snapshot_history.c.replaced_at),
+            )
         )
-        .select_from(freshness.outerjoin(snapshot, of_tenant))
-        .where(freshness.c.signal == signal, freshness.c.slot == func.signals.slot_of(tenant_id))
-    )
+    ).subquery()
+    return select(versions).order_by(versions.c.version.desc()).limit(1)
+
+
+def _past(row: Row[Any], tenant_id: str, signal: str) -> Published:
+    provenance = PastProvenance(row.as_of, row.computed_at, row.version, row.rule_version, row.replaced_at)
+    identity = _identity(tenant_id, signal, instant(row.computed_at), "past")
+    return Published(row.window_json, row.content, tuple(row.items or ()), provenance, identity)
 
 
 def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:

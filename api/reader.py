@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from snapshots.source import TENANT_SETTING
 
@@ -30,16 +31,31 @@ class Reader:
     """Runs SELECTs through an engine, each under its tenant and a statement_timeout of `timeout_ms`."""
 
     def __init__(self, engine: Engine, timeout_ms: int) -> None:
-        """Take the engine; other users of it are not affected."""
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        """Take the engine: one that commits by itself spares each read two round trips. Others may use it too."""
+        self._engine = engine.execution_options()
         self._timeout_ms = timeout_ms
         event.listen(self._engine, "before_cursor_execute", _scoped, retval=True)
 
-    def rows(self, statement: Executable, *, tenant_id: str = "") -> Sequence[Row[Any]]:
-        """Return the rows of `statement`, seen as `tenant_id`; as no tenant when it is empty."""
+    def rows(
+        self, statement: Executable, values: Mapping[str, object] | None = None, *, tenant_id: str = ""
+    ) -> Sequence[Row[Any]]:
+        """Return the rows of `statement` with its bound `values`, seen as `tenant_id`; as no tenant when it is empty.
+
+        A connection that the server ended while it lay in the pool is replaced, and the statement sent again.
+        """
         scope = {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms)}
+        try:
+            return self._read(statement, values, scope)
+        except DBAPIError as ex:
+            if not ex.connection_invalidated:
+                raise
+        return self._read(statement, values, scope)
+
+    def _read(
+        self, statement: Executable, values: Mapping[str, object] | None, scope: Mapping[str, str]
+    ) -> Sequence[Row[Any]]:
         with self._engine.connect() as connection:
-            return connection.execute(statement, execution_options={_SCOPE: scope}).all()
+            return connection.execute(statement, values, execution_options={_SCOPE: scope}).all()
 
 
 def _scoped(

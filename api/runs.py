@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import DateTime, Text, and_, cast, func, or_, select
+from sqlalchemy import DateTime, MetaData, Text, and_, cast, func, literal, or_, select, union_all
 
 from api.cursor import MAX_CURSOR_CHARS, Position, decode, encode, fingerprint
 from api.summaries import STATES
 from api.wire import instant_text, number
 from snapshots.source import tenant_run
+from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, FromClause, Row, Select
+    from sqlalchemy import ColumnElement, CompoundSelect, FromClause, Row, Select, Table
 
     from api.parameters import Query
 
@@ -70,6 +71,14 @@ ITEM_COLUMNS: Final = (
     "estimated_cost_usd",
 )
 
+#: Twins of `tenant_run` that ask for an order themselves, one per index that has it: a barrier view without one reads
+#: every row of the tenant before a LIMIT outside cuts them.
+_IN_ORDER: Final[dict[tuple[str, bool], Table]] = {
+    (sort, order == "desc"): tenant_run.to_metadata(MetaData(), schema=SCHEMA, name=f"tenant_run_by_{sort}_{order}")
+    for sort in ("started_at", "completed_at")
+    for order in ORDERS
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RunList:
@@ -101,38 +110,87 @@ class RunList:
 
     def statement(self) -> Select[*tuple[Any, ...]]:
         """Return the rows of the page, and one more to learn whether there is another page."""
-        conditions = [tenant_run.c.tenant_id == self.tenant_id, *(_condition(*item) for item in self.filters.items())]
-        if self.position is not None:
-            conditions.append(self._after(self.position))
-        columns = (tenant_run.c[name] for name in ITEM_COLUMNS)
-        page = select(*columns).where(*conditions).order_by(*self._order(tenant_run)).limit(self.limit + 1).subquery()
+        page = self._page().subquery()
         # Printed outside, since PostgreSQL would print every row of the tenant before it sorts and cuts them.
-        printed = (_printed(name, page.c[name]) for name in ITEM_COLUMNS)
-        return select(*printed, cast(page.c[self.sort], Text).label("sort_key")).order_by(*self._order(page))
+        return select(*printed(page), cast(page.c[self.sort], Text).label("sort_key")).order_by(*self._order(page))
 
     def body(self, rows: Sequence[Row[Any]]) -> dict[str, object]:
         """Return the response to `rows`."""
         shown, has_more = rows[: self.limit], len(rows) > self.limit
         last = Position(shown[-1].sort_key, shown[-1].run_id) if has_more else None
         return {
-            "items": [_item(row) for row in shown],
+            "items": [item(row) for row in shown],
             "has_more": has_more,
             "next_cursor": encode(last, self.fingerprint) if last else None,
             "filters_applied": self.filters,
         }
 
+    def _page(self) -> Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]:
+        """Return the rows with a key from the cursor on; where they are too few, those without one, which come last."""
+        wanted = self.limit + 1
+        if self.position is not None and self.position.key is None:
+            return self._without_key(literal(wanted))
+        keyed = self._with_key(wanted).cte("run_with_key")
+        # A limit of 0 reads nothing: the rows without a key are only looked at by the page that reaches them.
+        return union_all(
+            select(keyed), self._without_key(wanted - select(func.count(keyed.c.run_id)).scalar_subquery())
+        )
+
+    def _with_key(self, wanted: int) -> Select[*tuple[Any, ...]]:
+        ordered = _IN_ORDER.get((self.sort, self.descending))
+        rows = tenant_run if ordered is None else ordered
+        query = self._matching(rows).where(self._after(rows.c[self.sort], _run_id(rows))).limit(wanted)
+        # An ORDER BY beside the view's own would be planned for all of its rows, as if there were no limit.
+        return query.order_by(*self._order(rows)) if ordered is None else query
+
+    def _without_key(self, wanted: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
+        query = self._matching(tenant_run).where(tenant_run.c[self.sort].is_(None))
+        if self.position is not None and self.position.key is None:
+            query = query.where(_run_id(tenant_run) > self.position.run_id)
+        return query.order_by(_run_id(tenant_run)).limit(wanted)
+
+    def _matching(self, rows: Table) -> Select[*tuple[Any, ...]]:
+        conditions = (_condition(rows, name, value) for name, value in self.filters.items())
+        columns = (rows.c[name] for name in ITEM_COLUMNS)
+        return select(*columns).where(rows.c.tenant_id == self.tenant_id, *conditions)
+
     def _order(self, rows: FromClause) -> tuple[ColumnElement[Any], ...]:
         key = rows.c[self.sort]
-        return (key.desc() if self.descending else key.asc()).nulls_last(), rows.c.run_id.collate("C")
+        return (key.desc() if self.descending else key.asc()).nulls_last(), _run_id(rows)
 
-    def _after(self, position: Position) -> ColumnElement[bool]:
-        """Return what holds for the rows after `position`: NULLs come last, and equal keys go by run."""
-        key, later_run = tenant_run.c[self.sort], tenant_run.c.run_id.collate("C") > position.run_id
-        if position.key is None:
-            return and_(key.is_(None), later_run)
-        value = cast(position.key, key.type)
-        beyond = key < value if self.descending else key > value
-        return or_(beyond, and_(key == value, later_run), key.is_(None))
+    def _after(self, key: ColumnElement[Any], run_id: ColumnElement[str]) -> ColumnElement[bool]:
+        """Return what holds for the rows after the cursor that have a key; equal keys go by run."""
+        if self.position is None or self.position.key is None:
+            return key.is_not(None)
+        value = as_written(self.position.key)
+        from_there, beyond = (key <= value, key < value) if self.descending else (key >= value, key > value)
+        # The first condition alone says where an index scan may start.
+        return and_(from_there, or_(beyond, run_id > self.position.run_id))
+
+
+def printed(rows: FromClause) -> list[ColumnElement[Any]]:
+    """Return the members of an item, made from `rows`: any that have ITEM_COLUMNS."""
+    return [_printed(name, rows.c[name]) for name in ITEM_COLUMNS]
+
+
+def item(row: Row[Any]) -> dict[str, object]:
+    """Return the item of a row that `printed` made."""
+    values = row._mapping  # noqa: SLF001  # public API of SQLAlchemy, despite the underscore
+    members = {name: values[name] for name in ITEM_COLUMNS}
+    return members | {name: number(values[name]) for name in ("duration_ms", "estimated_cost_usd")}
+
+
+def as_written(value: str) -> ColumnElement[Any]:
+    """Return `value` for PostgreSQL to read as the type of the column that it is compared with.
+
+    A host's timestamps may be naive (R4). PostgreSQL does not take the comparison of one with an aware value for
+    leakproof, and so keeps it out of a barrier view and of the index behind it.
+    """
+    return literal(value, Text)
+
+
+def _run_id(rows: FromClause) -> ColumnElement[str]:
+    return rows.c.run_id.collate("C")
 
 
 def _filters(query: Query) -> dict[str, object]:
@@ -147,17 +205,16 @@ def _filters(query: Query) -> dict[str, object]:
     return {name: value for name, value in filters.items() if value is not None}
 
 
-def _condition(name: str, value: Any) -> ColumnElement[bool]:  # noqa: ANN401  # a filter's value has its column's type
+def _condition(rows: Table, name: str, value: Any) -> ColumnElement[bool]:  # noqa: ANN401  # a filter's value has its column's type
     if name in BOUNDS:
-        return _bound(name, value)
-    column = tenant_run.c[name]
-    return column.in_(value if name in REPEATABLE else [value])
+        return _bound(rows, name, value)
+    return rows.c[name].in_(value if name in REPEATABLE else [value])
 
 
-def _bound(name: str, value: datetime) -> ColumnElement[bool]:
+def _bound(rows: Table, name: str, value: datetime) -> ColumnElement[bool]:
     event, _, side = name.rpartition("_")
-    column = tenant_run.c[f"{event}_at"]
-    return column >= value if side == "after" else column <= value
+    column, bound = rows.c[f"{event}_at"], as_written(value.isoformat())
+    return column >= bound if side == "after" else column <= bound
 
 
 def _printed(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -166,9 +223,3 @@ def _printed(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
     if name == "estimated_cost_usd":
         return func.round(column, _MONEY_DECIMALS, type_=column.type).label(name)
     return column
-
-
-def _item(row: Row[Any]) -> dict[str, object]:
-    values = row._mapping  # noqa: SLF001  # public API of SQLAlchemy, despite the underscore
-    item = {name: values[name] for name in ITEM_COLUMNS}
-    return item | {name: number(values[name]) for name in ("duration_ms", "estimated_cost_usd")}

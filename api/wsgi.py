@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from api.app import create_app
+from api import logs
+from api.app import Surroundings, create_app
+from api.records import AccessLog
 from snapshots import settings
 from snapshots.database import connect, url_of
 
 if TYPE_CHECKING:
-    import falcon
     from sqlalchemy.engine import Engine
 
+    from api.front import Front
     from snapshots.database import Role
     from snapshots.settings import Settings
 
 #: Seconds that a request waits for a connection before the answer is 503.
 _POOL_TIMEOUT_S: Final = 5
+#: Seconds that a request waits for a server that does not answer at all.
+_CONNECT_TIMEOUT_S: Final = 3
 
 
-def get_app() -> falcon.App[falcon.Request, falcon.Response]:
+def get_app() -> Front:
     """Return the application of this process, from its environment. Raises SettingsError by name."""
     configured = settings.load()
-    logging.basicConfig(level=configured.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    return create_app(_engine(configured, "reader"), _engine(configured, "auth"), configured)
+    logs.configure(configured.log_level)
+    around = Surroundings(log=_access_log() if configured.access_log else None, metrics_folder=_metrics_folder())
+    return create_app(_engine(configured, "reader"), _engine(configured, "auth"), configured, around)
+
+
+def _access_log() -> AccessLog:
+    log = AccessLog(sys.stdout)
+    log.keep_flushing()
+    return log
+
+
+def _metrics_folder() -> Path | None:
+    """Return the folder that prometheus-client's own variable names: it has read it when it was imported."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # noqa: TID251  # the library's variable, not a setting of ours
+    return None if folder is None else Path(folder)
 
 
 def _engine(configured: Settings, role: Role) -> Engine:
-    """Return an engine that has a connection for each thread, and keeps values out of error messages."""
+    """Return an engine that has a connection for each thread, and keeps values out of error messages.
+
+    A read is one round trip: each commits by itself, and no connection is tried out before its use (`Reader.rows`).
+    """
     return connect(
         url_of(configured, role),
         name=f"activity-api-{role}",
+        connect_timeout_s=_CONNECT_TIMEOUT_S,
         pool_size=configured.api_threads,
         max_overflow=0,
         pool_timeout=_POOL_TIMEOUT_S,
+        pool_pre_ping=False,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
         hide_parameters=True,
     )

@@ -1,10 +1,11 @@
-"""API keys as an operator handles them: made, listed and revoked; the secret leaves this module once, as a token."""
+"""API keys as an operator handles them: made, listed, rotated and revoked; a secret leaves once, as a token."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, insert, select, update
 
@@ -14,10 +15,10 @@ from snapshots.signals import CAPABILITIES
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Connection, Row, RowMapping
 
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,5})([mhdw])", re.ASCII)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -25,19 +26,32 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST: Final = timedelta(days=36_500)
 
 
+#: How long a rotated key still works, so that its holder can change over.
+DEFAULT_GRACE: Final = timedelta(hours=24)
+
+
 class KeyRequestError(ActivityError):
     """A key was asked for, or named, in a way that cannot be met."""
 
 
-def parse_duration(words: str) -> timedelta:
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A key and its successor; both work until the old one ends."""
+
+    made: keys.NewKey
+    old_key_id: str
+    old_ends_at: datetime
+
+
+def parse_duration(words: str, *, option: str = "expires-in") -> timedelta:
     """Return the duration that `words` names, such as 90m, 12h, 30d or 2w.
 
-    Raises KeyRequestError when it names none.
+    Raises KeyRequestError naming `option` when it names none.
     """
     match = _DURATION.fullmatch(words)
     duration = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
     if not timedelta(0) < duration <= _LONGEST:
-        raise KeyRequestError(f"expires-in: expected a duration like 12h, 30d or 8w, got {words!r}")
+        raise KeyRequestError(f"{option}: expected a duration like 12h, 30d or 8w, got {words!r}")
     return duration
 
 
@@ -53,19 +67,29 @@ def create_key(
 
     Raises KeyRequestError for a tenant without a name or a capability that does not exist.
     """
-    made = keys.generate()
-    now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
     row = {
-        "key_id": made.key_id,
-        "secret_sha256": made.secret_sha256,
         "tenant_id": _check_tenant(tenant),
         "capabilities": _check_capabilities(capabilities),
         "label": _check_text("label", label),
-        "created_at": now,
-        "expires_at": None if expires_in is None else now + expires_in,
     }
-    conn.execute(insert(api_key).values(row))
-    return made
+    return _store(conn, row, _now(conn), expires_in)
+
+
+def rotate_key(conn: Connection, key_id: str, *, grace: timedelta = DEFAULT_GRACE) -> Rotation:
+    """Store a successor of a key with its tenant, capabilities, label and lifetime; the old one ends after `grace`.
+
+    It never ends later than it would have anyway. Raises KeyRequestError for a key that is unknown, revoked or expired.
+    """
+    old = _find(conn, key_id)
+    now = _now(conn)
+    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+        ended = "expired" if old.revoked_at is None else "was revoked"
+        raise KeyRequestError(f"key: {old.key_id!r} {ended}; `activity keys create` makes a new one")
+    ends_at = min(now + grace, old.expires_at or now + grace)
+    conn.execute(update(api_key).where(api_key.c.key_id == old.key_id).values(expires_at=ends_at))
+    row = {"tenant_id": old.tenant_id, "capabilities": old.capabilities, "label": old.label}
+    lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+    return Rotation(_store(conn, row, now, lifetime), old.key_id, ends_at)
 
 
 def list_keys(conn: Connection, tenant: str | None = None) -> Sequence[RowMapping]:
@@ -80,14 +104,33 @@ def revoke_key(conn: Connection, key_id: str) -> bool:
 
     Raises KeyRequestError when there is no such key.
     """
+    this = api_key.c.key_id == _find(conn, key_id).key_id
+    revoked = update(api_key).where(this, api_key.c.revoked_at.is_(None)).values(revoked_at=func.clock_timestamp())
+    return conn.execute(revoked).rowcount == 1
+
+
+def _find(conn: Connection, key_id: str) -> Row[Any]:
+    """Return the key, locked until the transaction ends."""
     # Whoever has only the token may paste it: its secret is dropped here and never repeated.
     parsed = keys.parse(key_id)
     key_id = parsed[0] if parsed is not None else key_id
-    this = api_key.c.key_id == key_id
-    if "\0" in key_id or conn.execute(select(api_key.c.key_id).where(this)).first() is None:
+    this = select(api_key).where(api_key.c.key_id == key_id).with_for_update()
+    found = None if "\0" in key_id else conn.execute(this).first()
+    if found is None:
         raise KeyRequestError(f"key: {key_id[:16]!r} does not exist; `activity keys list` names the keys there are")
-    revoked = update(api_key).where(this, api_key.c.revoked_at.is_(None)).values(revoked_at=func.clock_timestamp())
-    return conn.execute(revoked).rowcount == 1
+    return found
+
+
+def _now(conn: Connection) -> datetime:
+    now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
+def _store(conn: Connection, row: Mapping[str, object], now: datetime, lifetime: timedelta | None) -> keys.NewKey:
+    made = keys.generate()
+    own = {"key_id": made.key_id, "secret_sha256": made.secret_sha256, "created_at": now}
+    conn.execute(insert(api_key).values(**row, **own, expires_at=None if lifetime is None else now + lifetime))
+    return made
 
 
 def _check_tenant(tenant: str) -> str:

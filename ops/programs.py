@@ -23,8 +23,11 @@ _URLS: Final[Mapping[str, Sequence[str]]] = {
     "api": ("auth_database_url", "reader_database_url"),
     "demo-feed": ("database_url",),
 }
+#: URLs that nothing stands in for.
+_OPTIONAL: Final[Mapping[str, Sequence[str]]] = {"api": ("rate_limit_url",)}
 _SECRETS: Final = frozenset(
-    f"{PREFIX}{name}_URL" for name in ("DATABASE", "WORKER_DATABASE", "AUTH_DATABASE", "READER_DATABASE", "BROKER")
+    f"{PREFIX}{name}_URL"
+    for name in ("DATABASE", "WORKER_DATABASE", "AUTH_DATABASE", "READER_DATABASE", "BROKER", "RATE_LIMIT")
 )
 
 
@@ -45,8 +48,6 @@ def operator_urls(current: Settings) -> dict[str, str]:
 
 def _urls(name: str, current: Settings) -> dict[str, str]:
     """Return the variables of the URLs that `name` needs; the owner's stands in under its own name, as everywhere."""
-    found = {}
-    for url in _URLS[name]:
-        field = url if getattr(current, url) is not None else "database_url"
-        found[f"{PREFIX}{field.upper()}"] = str(getattr(current, field).get_secret_value())
-    return found
+    needed = [url if getattr(current, url) is not None else "database_url" for url in _URLS[name]]
+    wanted = [url for url in _OPTIONAL.get(name, ()) if getattr(current, url) is not None]
+    return {f"{PREFIX}{url.upper()}": str(getattr(current, url).get_secret_value()) for url in (*needed, *wanted)}

@@ -51,16 +51,56 @@ class Provenance:
 
     def as_json(self) -> bytes:
         """Return the `snapshot` member's value."""
-        member = {
-            "as_of": instant(self.as_of),
-            "computed_at": instant(self.computed_at),
-            "version": self.version,
-            "rule_version": self.rule_version,
-            "stale_after": instant(self.stale_after),
-            "next_refresh_at": instant(self.next_refresh_at),
-            "verified_at": instant(self.verified_at),
-        }
-        return json.dumps(member, ensure_ascii=False, separators=(",", ":")).encode()
+        return _member(
+            as_of=instant(self.as_of),
+            computed_at=instant(self.computed_at),
+            version=self.version,
+            rule_version=self.rule_version,
+            stale_after=instant(self.stale_after),
+            next_refresh_at=instant(self.next_refresh_at),
+            verified_at=instant(self.verified_at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastProvenance:
+    """The same of a kept version (R30): nothing refreshes it, and it was confirmed when it was computed.
+
+    `replaced_at` is the instant of the version that came after, None while there is none.
+    """
+
+    as_of: datetime
+    computed_at: datetime
+    version: int
+    rule_version: str
+    replaced_at: datetime | None
+
+    @property
+    def verified_at(self) -> datetime:
+        """When it was computed."""
+        return self.computed_at
+
+    @property
+    def stale_after(self) -> datetime:
+        """Never: it answers for its own instant."""
+        return datetime.max.replace(tzinfo=UTC)
+
+    def as_json(self) -> bytes:
+        """Return the `snapshot` member's value."""
+        return _member(
+            as_of=instant(self.as_of),
+            computed_at=instant(self.computed_at),
+            version=self.version,
+            rule_version=self.rule_version,
+            stale_after=None,
+            next_refresh_at=None,
+            verified_at=instant(self.verified_at),
+            replaced_at=None if self.replaced_at is None else instant(self.replaced_at),
+        )
+
+
+def _member(**members: object) -> bytes:
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def instant(moment: datetime) -> str:

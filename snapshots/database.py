@@ -40,9 +40,15 @@ def url_of(settings: Settings, role: Role) -> URL:
     return normalise(settings.database_url.get_secret_value())
 
 
-def connect(url: URL | str, *, name: str = "activity", **options: Any) -> Engine:  # noqa: ANN401  # SQLAlchemy's own
+def connect(
+    url: URL | str,
+    *,
+    name: str = "activity",
+    connect_timeout_s: int = 10,
+    **options: Any,  # noqa: ANN401  # SQLAlchemy's own
+) -> Engine:
     """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity."""
-    arguments = {"application_name": name, "options": "-c TimeZone=UTC", "connect_timeout": 10}
+    arguments = {"application_name": name, "options": "-c TimeZone=UTC", "connect_timeout": connect_timeout_s}
     return sqlalchemy_engine(
         normalise(url), connect_args=arguments, **{"pool_pre_ping": True, "hide_parameters": True, **options}
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -16,6 +16,12 @@ PREFIX = "ACTIVITY_"
 
 Flag = Annotated[bool, Field()]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
+
+#: The signature algorithms that a token may have: a public key checks them, and cannot make them.
+ASYMMETRIC: Final = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "Ed448",
+)  # fmt: skip
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Settings(BaseSettings):
@@ -108,7 +114,7 @@ class Settings(BaseSettings):
         "RS256,ES256", description="Signature algorithms that are accepted, separated by commas; asymmetric ones only"
     )
     jwt_jwks: str | None = Field(
-        None, description="Where the issuer's public keys are: a file, or an https URL (http on loopback)"
+        None, repr=False, description="Where the issuer's public keys are: a file, or an https URL (http on loopback)"
     )
     jwt_tenant_claim: str = Field("tenant_id", min_length=1, description="The claim that names the tenant")
     jwt_capabilities_claim: str = Field(
@@ -150,11 +156,53 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
+    @field_validator("jwt_issuer", "jwt_audience", "jwt_jwks")
+    @classmethod
+    def _not_blank(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            msg = "expected text that is not empty"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _asymmetric(cls, value: str) -> str:
+        """Refuse `none`, and what is checked with a secret: the issuer's public key would then pass for it."""
+        if not all(name in ASYMMETRIC for name in _listed(value)):
+            msg = f"expected some of {', '.join(ASYMMETRIC)}, separated by commas"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _file_or_safe_url(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not _is_safe_url(value):
+            msg = "expected a file, or a URL like https://issuer.example.com/jwks.json (http on loopback alone)"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        """Refuse tokens without what checks them, and a service that nobody could enter."""
+        if self.jwt_issuer is not None:
+            for name in ("jwt_audience", "jwt_jwks"):
+                if getattr(self, name) is None:
+                    msg = f"{PREFIX}{name.upper()}: not set; {PREFIX}JWT_ISSUER needs it"
+                    raise ValueError(msg)
+        elif not self.api_keys:
+            msg = f"{PREFIX}API_KEYS: false leaves no credential at all; set {PREFIX}JWT_ISSUER to accept tokens"
+            raise ValueError(msg)
+        return self
+
     @field_validator("shards", mode="before")
     @classmethod
     def _number_of_shards(cls, value: object) -> object:
         """Read the number that a variable spells out."""
         return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    def signature_algorithms(self) -> tuple[str, ...]:
+        """Return the signature algorithms that a token may have."""
+        return _listed(self.jwt_algorithms)
 
     def period_s(self, signal: str, *, is_captured: bool = True) -> int:
         """Return the seconds between two refreshes of `signal`; longer where every row has to be read.
@@ -186,8 +234,22 @@ def _is_redis_url(url: str) -> bool:
     return parts.scheme in {"redis", "rediss"} and port != 0
 
 
+def _listed(words: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in words.split(","))
+
+
+def _is_safe_url(url: str) -> bool:
+    """Tell whether nobody on the way to `url` can put in keys of their own."""
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+    except ValueError:
+        return False
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return is_safe and bool(parts.hostname) and port != 0
+
+
 def _explain(error: dict[str, object]) -> str:
-    location = error["loc"]
-    name = str(location[0]).upper() if isinstance(location, tuple) and location else "?"
-    reason = str(error["msg"]).removeprefix("Value error, ")
-    return f"{PREFIX}{name}: {reason}"
+    location, reason = error["loc"], str(error["msg"]).removeprefix("Value error, ")
+    if not (isinstance(location, tuple) and location):
+        return reason  # a check across settings names the one to change
+    return f"{PREFIX}{str(location[0]).upper()}: {reason}"

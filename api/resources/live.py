@@ -13,13 +13,20 @@ from api.endpoint import Endpoint
 if TYPE_CHECKING:
     from falcon import Request, Response
 
-    from api.authentication import Caller, Gate
+    from api.authentication import Caller
+    from api.endpoint import Guard
+    from api.limits import LiveSlots
     from api.parameters import Query
     from api.reader import Reader
 
 
 class LiveEndpoint(Endpoint):
-    """An endpoint whose body is made for the request."""
+    """An endpoint whose body is made for the request, while one of the process's slots is free."""
+
+    def __init__(self, guard: Guard, capability: str, parameters: frozenset[str], slots: LiveSlots) -> None:
+        """Take the slots that the live queries of this process share."""
+        super().__init__(guard, capability, parameters)
+        self._slots = slots
 
     @abstractmethod
     def body(self, caller: Caller, query: Query) -> dict[str, object]:
@@ -27,16 +34,17 @@ class LiveEndpoint(Endpoint):
 
     def answer(self, caller: Caller, query: Query, req: Request, resp: Response) -> None:
         """Send the body; nobody may keep it."""
-        resp.data = wire.dump(self.body(caller, query))
+        with self._slots:
+            resp.data = wire.dump(self.body(caller, query))
         resp.set_header("Cache-Control", "no-store")
 
 
 class StatusSummary(LiveEndpoint):
     """GET /api/v1/activity/summary/by-status."""
 
-    def __init__(self, gate: Gate, reader: Reader, *, exclude_synthetic: bool) -> None:
+    def __init__(self, guard: Guard, reader: Reader, slots: LiveSlots, *, exclude_synthetic: bool) -> None:
         """Take the reader of live rows, and whether this deployment counts synthetic runs (R32)."""
-        super().__init__(gate, "activity.summary_by_status", summaries.STATUS_PARAMETERS)
+        super().__init__(guard, "activity.summary_by_status", summaries.STATUS_PARAMETERS, slots)
         self._reader = reader
         self._exclude_synthetic = exclude_synthetic
 
@@ -49,9 +57,9 @@ class StatusSummary(LiveEndpoint):
 class RunsByDimension(LiveEndpoint):
     """GET /api/v1/activity/runs/by-dimension."""
 
-    def __init__(self, gate: Gate, reader: Reader, *, exclude_synthetic: bool) -> None:
+    def __init__(self, guard: Guard, reader: Reader, slots: LiveSlots, *, exclude_synthetic: bool) -> None:
         """Take the reader of live rows, and whether this deployment counts synthetic runs (R32)."""
-        super().__init__(gate, "activity.runs_by_dimension", summaries.DIMENSION_PARAMETERS)
+        super().__init__(guard, "activity.runs_by_dimension", summaries.DIMENSION_PARAMETERS, slots)
         self._reader = reader
         self._exclude_synthetic = exclude_synthetic
 
@@ -64,9 +72,9 @@ class RunsByDimension(LiveEndpoint):
 class Runs(LiveEndpoint):
     """GET /api/v1/activity/runs."""
 
-    def __init__(self, gate: Gate, reader: Reader) -> None:
+    def __init__(self, guard: Guard, reader: Reader, slots: LiveSlots) -> None:
         """Take the reader of live rows."""
-        super().__init__(gate, "activity.threshold_signals", runs.PARAMETERS)
+        super().__init__(guard, "activity.threshold_signals", runs.PARAMETERS, slots)
         self._reader = reader
 
     def body(self, caller: Caller, query: Query) -> dict[str, object]:

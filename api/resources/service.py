@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import falcon
 from sqlalchemy import column, select, table
 
-from api import wire
+from api import isolation, wire
 from api.caching import ShortCache
+from api.metrics import CONTENT_TYPE
 from snapshots.errors import SchemaMismatchError
 from snapshots.tables import SCHEMA
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from falcon import Request, Response
     from sqlalchemy import Select
 
+    from api.metrics import Metrics, SnapshotAges
     from api.reader import Reader
 
 #: Unauthenticated requests reach the database at most this often.
@@ -32,11 +34,15 @@ Activity signals
 GET /api/v1/activity/summary/by-status
 GET /api/v1/activity/runs/by-dimension?dim=provider_type|source|agent_id
 GET /api/v1/activity/runs
+GET /api/v1/activity/runs/RUN_ID
 GET /api/v1/activity/patterns
 GET /api/v1/activity/cost-analysis
 GET /api/v1/activity/attention-queue
+GET /api/v1/activity/freshness
 GET /livez
 GET /readyz
+GET /metrics
+GET /openapi.json
 
 Each endpoint under /api needs a key: Authorization: Bearer KEY
 What the signals mean: docs/signals.md
@@ -66,7 +72,7 @@ class Livez:
 
 
 class Readyz:
-    """GET /readyz: the database answers the reader role, at the revision that this version needs."""
+    """GET /readyz: the database answers the reader role, which sees one tenant, at the revision that we need."""
 
     def __init__(self, reader: Reader, schema_revision: str, timer: Callable[[], float]) -> None:
         """Take the revision that the database must be at; the age of snapshots plays no part (R27)."""
@@ -75,7 +81,7 @@ class Readyz:
         self._seen: ShortCache[str] = ShortCache(1, _READY_TTL_S, timer=timer)
 
     def on_get(self, req: Request, resp: Response) -> None:
-        """Say so, or raise SchemaMismatchError."""
+        """Say so, or raise SchemaMismatchError or IsolationError."""
         found = self._seen.get(SCHEMA) or self._seen.keep(SCHEMA, self._revision())
         if found != self._needed:
             raise SchemaMismatchError(f"The database is at revision {found}; this version needs {self._needed}.")
@@ -85,4 +91,37 @@ class Readyz:
     on_head = on_get
 
     def _revision(self) -> str:
+        isolation.check(self._reader)
         return ", ".join(sorted(row.version_num for row in self._reader.rows(_REVISION))) or "none"
+
+
+class Contract:
+    """GET /openapi.json: what this API takes and answers."""
+
+    def __init__(self, document: bytes) -> None:
+        """Take the document."""
+        self._document = document
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Send it."""
+        resp.data = self._document
+        resp.set_header("Cache-Control", "public, max-age=300")
+
+    on_head = on_get
+
+
+class Numbers:
+    """GET /metrics: the numbers of this installation's API, for Prometheus."""
+
+    def __init__(self, metrics: Metrics, ages: SnapshotAges) -> None:
+        """Take the numbers kept, and those that are read when asked."""
+        self._metrics = metrics
+        self._ages = ages
+
+    def on_get(self, req: Request, resp: Response) -> None:
+        """Send them."""
+        resp.content_type = CONTENT_TYPE
+        resp.data = self._metrics.exposition(self._ages)
+        resp.set_header("Cache-Control", "no-store")
+
+    on_head = on_get

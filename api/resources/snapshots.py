@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import falcon
 
+from api import encoding
+from api.context import REPEATABLE, Repeatable
 from api.endpoint import Endpoint
+from api.parameters import past
+from api.published import CACHE_TTL_S
 from snapshots.body import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
@@ -16,9 +20,10 @@ if TYPE_CHECKING:
 
     from falcon import Request, Response
 
-    from api.authentication import Caller, Gate
+    from api.authentication import Caller
+    from api.endpoint import Guard
     from api.parameters import Query
-    from api.published import Snapshots
+    from api.published import Published, Snapshots
 
 MAX_LIMIT: Final = 100
 #: A shared cache may not keep it; the caller's may, as long as this process does.
@@ -31,15 +36,15 @@ class Route:
 
     signal: str
     capability: str
-    parameters: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset({"as_of"})
 
 
 class SignalSnapshot(Endpoint):
     """GET of one signal's snapshot."""
 
-    def __init__(self, gate: Gate, snapshots: Snapshots, clock: Callable[[], datetime], route: Route) -> None:
+    def __init__(self, guard: Guard, snapshots: Snapshots, clock: Callable[[], datetime], route: Route) -> None:
         """Take the snapshots, and the clock that judges their age."""
-        super().__init__(gate, route.capability, route.parameters)
+        super().__init__(guard, route.capability, route.parameters)
         self._snapshots = snapshots
         self._clock = clock
         self._signal = route.signal
@@ -47,13 +52,30 @@ class SignalSnapshot(Endpoint):
     def answer(self, caller: Caller, query: Query, req: Request, resp: Response) -> None:
         """Send the stored body, or 304 when the client holds its content."""
         limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-        published = self._snapshots.find(caller.tenant_id, self._signal)
+        as_of = past(query, "as_of", self._clock())
+        published = self._find(caller.tenant_id, as_of)
         etag = published.etag(limit)
         resp.set_headers({"Cache-Control": _CACHE_CONTROL, "ETag": f'W/"{etag}"', **published.headers(self._clock())})
+        resp.append_header("Vary", "Accept-Encoding")
+        if as_of is None:
+            until = published.read_at + CACHE_TTL_S
+            req.env[REPEATABLE] = Repeatable(f'W/"{etag}"', published.provenance.stale_after, until, caller)
         if _held(req, etag):
             resp.status = falcon.HTTP_304
         else:
-            resp.data = published.body(limit)
+            _send(published.body(limit), req, resp)
+
+    def _find(self, tenant_id: str, as_of: datetime | None) -> Published:
+        if as_of is None:
+            return self._snapshots.find(tenant_id, self._signal)
+        return self._snapshots.kept(tenant_id, self._signal, as_of)
+
+
+def _send(body: bytes, req: Request, resp: Response) -> None:
+    """Send `body`, compressed when the client takes that and the body is worth it."""
+    resp.data, coding = encoding.encode(body, encoding.accepted(req.get_header("Accept-Encoding") or ""))
+    if coding is not None:
+        resp.set_header("Content-Encoding", coding)
 
 
 def _held(req: Request, etag: str) -> bool:

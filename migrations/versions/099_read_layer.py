@@ -19,7 +19,16 @@ down_revision = "098_incremental_refresh"
 branch_labels = None
 depends_on = None
 
-VIEWS: Final = ("tenant_step", "tenant_trace", "attempt")
+#: The twins of tenant_run that pages of the runs list read, each in the order of an index, read on or back. A barrier
+#: view that names no order forgets that of the index, and all rows of the tenant are read and sorted for a page. NULLs
+#: come where the index has them; the pages read none here.
+RUNS_IN_ORDER: Final = (
+    ("tenant_run_by_started_at_desc", "started_at desc nulls last"),
+    ("tenant_run_by_started_at_asc", "started_at asc nulls first"),
+    ("tenant_run_by_completed_at_desc", "completed_at desc nulls first"),
+    ("tenant_run_by_completed_at_asc", "completed_at asc nulls last"),
+)
+VIEWS: Final = ("tenant_step", "tenant_trace", "attempt", *(name for name, _ in RUNS_IN_ORDER))
 
 _STEP_COLUMNS: Final = (
     "step_index, skill_id, skill_name, status, outcome_category, outcome_code, cost_cents, duration_ms, retry_count, "
@@ -40,6 +49,11 @@ def upgrade() -> None:
         f" {_qualified(_STEP_COLUMNS)} from signals.source_trace inner join signals.source_step"
         f" on source_step.trace_id = source_trace.trace_id where source_trace.{NAMED_TENANT}"
     )
+    for name, order in RUNS_IN_ORDER:
+        op.execute(
+            f"create view signals.{name} with (security_barrier = true) as select source_run.* from signals.source_run"
+            f' where {NAMED_TENANT} order by {order}, run_id collate "C"'
+        )
     # How refreshes went, without whom they were asked for or what an error quotes.
     op.execute(
         "create view signals.attempt with (security_barrier = true) as"

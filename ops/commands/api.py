@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
 import click
 from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from api.tokens import tokens_of
 from ops import logs, startup
 from snapshots import settings
+
+if TYPE_CHECKING:
+    from snapshots.settings import Settings
 
 
 @click.command()
@@ -18,15 +29,26 @@ def api(host: str | None, port: int | None) -> None:
     """Serve the read layer."""
     current = settings.load()
     logs.configure(current.log_level)
+    # A file of public keys that is none ends here, by name, and not in each process.
+    tokens_of(current, partial(datetime.now, UTC), time.monotonic)
     startup.check_port(host or current.api_host, port or current.api_port)
+    with tempfile.TemporaryDirectory(prefix="activity-metrics-") as folder:
+        # Where the processes' numbers meet. prometheus-client looks for it once, when it is imported: not before here.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # noqa: TID251  # the library's variable
+        serve("api.wsgi:get_app", current, host or current.api_host, port or current.api_port)
+
+
+def serve(target: str, current: Settings, host: str, port: int) -> None:
+    """Serve `target`, an application factory, until told to stop."""
     Granian(
-        "api.wsgi:get_app",
+        target,
         factory=True,
         interface=Interfaces.WSGI,
-        address=host or current.api_host,
-        port=port or current.api_port,
+        address=host,
+        port=port,
         workers=current.api_processes,
-        blocking_threads=current.api_threads,
+        # As many again may wait a moment for those that work.
+        blocking_threads=2 * current.api_threads,
         log_level=LogLevels(current.log_level.lower()),
         respawn_failed_workers=True,
     ).serve()

@@ -1,4 +1,4 @@
-"""`activity keys`: make, list and revoke API keys."""
+"""`activity keys`: make, list, rotate and revoke API keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ops.keys import create_key, list_keys, parse_duration, revoke_key
+from ops.keys import create_key, list_keys, parse_duration, revoke_key, rotate_key
 from snapshots import database, settings
 from snapshots.body import instant
 from snapshots.signals import CAPABILITIES
@@ -22,14 +22,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
 
-_COLUMNS: Final = ("key_id", "tenant_id", "label", "capabilities", "created_at", "expires_at", "revoked_at")
+_COLUMNS: Final = (
+    "key_id",
+    "tenant_id",
+    "label",
+    "capabilities",
+    "created_at",
+    "expires_at",
+    "revoked_at",
+    "last_used_at",
+)
 #: Where nobody looks, no cell is broken. Characters.
 _UNBOUNDED_WIDTH: Final = 10_000
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys; a key's secret is shown once, when it is made."""
+    """Make, list, rotate and revoke API keys; a key's secret is shown once, when it is made."""
 
 
 @keys.command()
@@ -54,6 +63,22 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     with _owner() as conn:
         found = [_printable(row) for row in list_keys(conn, tenant)]
     click.echo(json.dumps(found, indent=2)) if as_json else _print_table(found)
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option("--grace", default="24h", show_default=True, help="How long the old key still works, such as 90m or 7d.")
+def rotate(key_id: str, grace: str) -> None:
+    """Make a successor of the key KEY_ID and print its token, alone, on standard output; the old key ends soon.
+
+    The successor has the tenant, the capabilities, the label and the lifetime of the old key.
+    """
+    duration = parse_duration(grace, option="grace")
+    with _owner() as conn:
+        done = rotate_key(conn, key_id, grace=duration)
+    until = f"key {done.old_key_id} works until {instant(done.old_ends_at)}"
+    click.echo(f"key {done.made.key_id} follows, {until}; its token is shown this once:", err=True)
+    click.echo(done.made.token)
 
 
 @keys.command()

@@ -8,7 +8,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import event
 
-from api.app import create_app
+from api.app import Surroundings, create_app
 from snapshots.database import connect
 from snapshots.settings import Settings
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE
@@ -58,7 +58,8 @@ def authenticator(server: Server, api_database: str) -> Iterator[Engine]:
 def api(owner: Engine, reader: Engine, authenticator: Engine) -> Api:
     """Return the application over an empty database, with a clock that stands still."""
     moment = Moment()
-    app = create_app(reader, authenticator, Settings(), clock=moment.clock, timer=moment.timer)
+    around = Surroundings(clock=moment.clock, timer=moment.timer)
+    app = create_app(reader, authenticator, Settings(), around)
     arranged = Api(TestClient(app), owner, moment)
     arranged.clear()
     return arranged

@@ -1,19 +1,29 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, update
+from falcon.testing import TestClient
+from sqlalchemy import create_engine, func, literal_column, select, update
 
+from api.app import Surroundings, create_app
 from api.authentication import KNOWN_TTL_S, UNKNOWN_TTL_S
+from api.last_use import NOTED_TTL_S, REFUSED_TTL_S, LastUse
+from api.published import CACHE_TTL_S
 from snapshots import keys
+from snapshots.database import normalise
+from snapshots.settings import Settings
+from snapshots.signals import AUTHENTICATOR_ROLE
 from snapshots.tables import api_key
 from tests.api.arrange import NOW, OTHER_TENANT, PREFIX, Api, bearer
 from tests.api.contract import assert_problem
 
 if TYPE_CHECKING:
     from falcon.testing import Result
+    from sqlalchemy import Engine
+
+    from tests.postgres import Server
 
 PATH = f"{PREFIX}/summary/by-status"
 
@@ -105,3 +115,111 @@ def test_a_wrong_secret_of_a_remembered_key_reaches_no_database(api: Api, statem
     ask(api, f"{token.rpartition('_')[0]}_{'0' * 64}")
 
     assert statements == []
+
+
+def test_revocation_acts_within_five_seconds_with_one_spent_on_repeated_answers() -> None:
+    assert KNOWN_TTL_S + CACHE_TTL_S <= 5
+
+
+def test_two_keys_of_a_tenant_work_side_by_side_until_one_ends(api: Api) -> None:
+    old, new = api.add_key(expires_at=NOW + timedelta(hours=24)), api.add_key()
+
+    assert [ask(api, token).json["tenant_id"] for token in (old, new)] == ["acme", "acme"]
+    api.moment.pass_by(24 * 3600)
+    assert_problem(ask(api, old), 401, "unauthorized")
+    assert ask(api, new).status_code == 200
+
+
+def last_use_of(api: Api, token: str) -> datetime | None:
+    key_id = token.split("_")[1]
+    with api.owner.connect() as conn:
+        found: datetime | None = conn.execute(
+            select(api_key.c.last_used_at).where(api_key.c.key_id == key_id)
+        ).scalar_one()
+        return found
+
+
+def forget_use(api: Api) -> None:
+    with api.owner.begin() as conn:
+        conn.execute(update(api_key).values(last_used_at=None))
+
+
+def test_the_use_of_a_key_is_written_down_to_the_minute(api: Api) -> None:
+    used, unused = api.add_key(), api.add_key()
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+
+    ask(api, used)
+
+    found = last_use_of(api, used)
+    assert found is not None
+    assert before <= found <= datetime.now(UTC)
+    assert (found.second, found.microsecond) == (0, 0)
+    assert last_use_of(api, unused) is None
+
+
+def test_a_refused_request_is_no_use_of_a_key(api: Api) -> None:
+    valid = api.add_key()
+    expired = api.add_key(expires_at=NOW - timedelta(seconds=1))
+
+    ask(api, f"{valid.rpartition('_')[0]}_{'0' * 64}")
+    ask(api, expired)
+
+    assert (last_use_of(api, valid), last_use_of(api, expired)) == (None, None)
+
+
+def test_use_is_written_down_once_a_minute(api: Api) -> None:
+    token = api.add_key()
+    ask(api, token)
+    forget_use(api)
+
+    api.moment.pass_by(NOTED_TTL_S - 0.001)
+    ask(api, token)
+    assert last_use_of(api, token) is None
+    api.moment.pass_by(0.001)
+    ask(api, token)
+    assert last_use_of(api, token) is not None
+
+
+def test_a_use_that_is_known_to_the_minute_is_not_written_again(api: Api, authenticator: Engine) -> None:
+    key_id = api.add_key().split("_")[1]
+    version = select(func.text(literal_column("xmin"))).select_from(api_key).where(api_key.c.key_id == key_id)
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    with api.owner.begin() as conn:
+        conn.execute(update(api_key).values(last_used_at=later))
+    with api.owner.connect() as conn:
+        before = conn.execute(version).scalar_one()
+
+    LastUse(authenticator, api.moment.timer).note(key_id)
+
+    with api.owner.connect() as conn:
+        assert conn.execute(version).scalar_one() == before
+
+
+def test_a_database_that_takes_no_writes_serves_keys_all_the_same(
+    api: Api, reader: Engine, server: Server, api_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a read-only replica does: its sessions refuse every write."""
+    options = {"options": "-c TimeZone=UTC -c default_transaction_read_only=on"}
+    replica = create_engine(normalise(server.url_as(AUTHENTICATOR_ROLE, api_database)), connect_args=options)
+    around = Surroundings(clock=api.moment.clock, timer=api.moment.timer)
+    client = TestClient(create_app(reader, replica, Settings(), around))
+    tokens = [api.add_key() for _ in range(3)]
+
+    for token in tokens:
+        assert client.simulate_get(PATH, headers=bearer(token)).status_code == 200
+    assert caplog.text.count("last_used_at is not written") == 1
+    api.moment.pass_by(REFUSED_TTL_S)
+    assert client.simulate_get(PATH, headers=bearer(tokens[0])).status_code == 200
+    assert caplog.text.count("last_used_at is not written") == 2
+    assert last_use_of(api, tokens[0]) is None
+    replica.dispose()
+
+
+def test_a_key_that_is_locked_elsewhere_holds_no_request_up(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    token = api.add_key()
+    with api.owner.begin() as conn:
+        conn.execute(update(api_key).values(label="held"))
+
+        assert ask(api, token).status_code == 200
+
+    assert "last_used_at is not written" in caplog.text

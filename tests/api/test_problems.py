@@ -6,7 +6,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import text
 
-from api.app import create_app
+from api.app import Surroundings, create_app
 from api.middleware import MAX_QUERY_CHARS
 from api.problems import of
 from snapshots.database import connect
@@ -180,7 +180,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     api: Api, owner: Engine, reader: Engine, authenticator: Engine, path: str
 ) -> None:
     token = api.add_key()
-    client = TestClient(create_app(reader, authenticator, Settings(live_timeout_ms=100), clock=lambda: NOW))
+    client = TestClient(create_app(reader, authenticator, Settings(live_timeout_ms=100), Surroundings(lambda: NOW)))
 
     with owner.begin() as conn:
         conn.execute(text("lock table public.runs in access exclusive mode"))
@@ -208,7 +208,7 @@ def test_a_failure_that_nobody_foresaw_is_logged_and_not_described(api: Api, cap
 
     assert_problem(result, 500, "internal_error")
     assert result.headers["x-request-id"] == "trace-me"
-    assert "trace-me" in caplog.text
+    assert [getattr(record, "request_id", None) for record in caplog.records] == ["trace-me"]
     assert "does not begin with its items" in caplog.text
 
 

@@ -87,6 +87,36 @@ def test_runs_that_arrive_between_pages_neither_repeat_nor_hide_one(api: Api) ->
     assert [item["run_id"] for item in second["items"]] == ["old-3", "between", "old-4", "old-5"]
 
 
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_walk_sees_each_run_once_while_others_arrive_everywhere(api: Api, sort: str, order: str) -> None:
+    insert_sortable_runs(api.owner)
+    with api.owner.connect() as conn:
+        from_the_start = set(conn.execute(text("select id from public.runs")).scalars())
+
+    found: list[str] = []
+    params: dict[str, object] = {"sort": sort, "order": order, "limit": 7}
+    while params.get("cursor", "first"):
+        page = api.get(PATH, params=params).json
+        found += [item["run_id"] for item in page["items"]]
+        params["cursor"] = page["next_cursor"]
+        if len(found) < 60:
+            arrive(api, len(found))
+
+    assert len(found) == len(set(found))
+    assert from_the_start <= set(found)
+
+
+def arrive(api: Api, wave: int) -> None:
+    """Insert runs before, among and after those of `insert_sortable_runs`, and some that tie with them."""
+    with api.owner.begin() as conn:
+        for number, value in enumerate((None, 0.0, 5.0, 1000.0)):
+            moment = None if value is None else NOW + timedelta(minutes=value - 5)
+            times = {"started_at": moment, "completed_at": moment}
+            run_id = f"{'AZ'[number % 2]}-{wave}-{number}"
+            insert_run(conn, id=run_id, tenant_id=TENANT, duration_ms=value, estimated_cost_usd=value, **times)
+
+
 def test_an_item_has_the_view_s_columns_and_the_agent(api: Api) -> None:
     with api.owner.begin() as conn:
         insert_run(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from falcon.testing import TestClient
 
-from api.app import create_app
+from api.app import Surroundings, create_app
 from migrations import runner
 from snapshots.settings import Settings
 from snapshots.signals import SCHEMA_REVISION
@@ -27,7 +27,7 @@ def test_a_migrated_database_is_ready(api: Api) -> None:
 
 
 def test_a_database_at_another_revision_is_not_ready(reader: Engine, authenticator: Engine) -> None:
-    client = TestClient(create_app(reader, authenticator, Settings(), schema_revision="999_later"))
+    client = TestClient(create_app(reader, authenticator, Settings(), Surroundings(schema_revision="999_later")))
 
     document = assert_problem(client.simulate_get("/readyz"), 503, "schema_mismatch")
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, WORKER_ROLE
 from snapshots.tables import api_key, snapshot
-from tests.factories import AS_OF, insert_run
+from tests.factories import AS_OF, insert_run, insert_step, insert_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,15 @@ TENANT_RELATIONS: Final = (
     "cost_item",
     "attention_item",
     "tenant_run",
+    "tenant_run_by_started_at_desc",
+    "tenant_run_by_started_at_asc",
+    "tenant_run_by_completed_at_desc",
+    "tenant_run_by_completed_at_asc",
+    "tenant_trace",
+    "tenant_step",
 )
+#: Those of them that are tables.
+TENANT_TABLES: Final = TENANT_RELATIONS[:5]
 
 
 @pytest.fixture
@@ -81,6 +89,7 @@ def published(fresh_database: str, owner: Callable[[str], Engine]) -> str:
     with owner(fresh_database).begin() as conn:
         for tenant in TENANTS:
             insert_run(conn, tenant_id=tenant)
+            insert_step(conn, insert_trace(conn, tenant_id=tenant), 0)
             _publish(conn, tenant)
     return fresh_database
 
@@ -207,7 +216,7 @@ def test_an_authenticator_reads_every_key_and_nothing_else(published: str, open_
     assert _is_denied(authenticator, update(api_key).values(label="mine"))
 
 
-@pytest.mark.parametrize("relation", [*TENANT_RELATIONS[:-1], "api_key"])
+@pytest.mark.parametrize("relation", [*TENANT_TABLES, "api_key"])
 def test_security_is_forced_and_the_owner_still_changes_every_tenants_rows(
     published: str, owner: Callable[[str], Engine], relation: str
 ) -> None:

@@ -1,24 +1,25 @@
-"""`activity keys`: keys are made, listed and revoked, and a secret is shown once."""
+"""`activity keys`: keys are made, listed, rotated and revoked, and a secret is shown once."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from ops.cli import main
-from ops.keys import KeyRequestError, create_key, list_keys, parse_duration, revoke_key
+from ops.keys import KeyRequestError, create_key, list_keys, parse_duration, revoke_key, rotate_key
 from snapshots import keys
+from snapshots.database import connect
 from snapshots.signals import CAPABILITIES
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
     Activity = Callable[..., tuple[int, str, str]]
 
@@ -111,6 +112,98 @@ def test_a_revoked_key_keeps_its_first_time(conn: Connection) -> None:
 def test_a_key_that_does_not_exist_cannot_be_revoked(conn: Connection, key_id: str) -> None:
     with pytest.raises(KeyRequestError, match="does not exist; `activity keys list` names"):
         revoke_key(conn, key_id)
+
+
+def stored(conn: Connection, key_id: str) -> RowMapping:
+    return conn.execute(select(api_key).where(api_key.c.key_id == key_id)).mappings().one()
+
+
+def test_a_rotated_key_has_a_successor_like_it(conn: Connection) -> None:
+    old = create_key(conn, "acme", capabilities=["activity.patterns"], label="ci")
+
+    made = rotate_key(conn, old.key_id).made
+
+    row = stored(conn, made.key_id)
+    assert (row["tenant_id"], row["capabilities"], row["label"]) == ("acme", ["activity.patterns"], "ci")
+    assert (row["expires_at"], row["revoked_at"]) == (None, None)
+    assert made.secret_sha256 != old.secret_sha256
+
+
+def test_a_rotated_key_ends_after_the_grace(conn: Connection) -> None:
+    old = create_key(conn, "acme")
+
+    done = rotate_key(conn, old.key_id, grace=timedelta(hours=2))
+
+    began = stored(conn, done.made.key_id)["created_at"]
+    assert stored(conn, old.key_id)["expires_at"] == done.old_ends_at == began + timedelta(hours=2)
+
+
+def test_a_rotated_key_never_ends_later_than_it_would_have(conn: Connection) -> None:
+    old = create_key(conn, "acme", expires_in=timedelta(hours=1))
+    end = stored(conn, old.key_id)["expires_at"]
+
+    done = rotate_key(conn, old.key_id, grace=timedelta(days=1))
+
+    assert stored(conn, old.key_id)["expires_at"] == done.old_ends_at == end
+
+
+def test_the_successor_of_a_key_that_ends_lives_as_long_as_that_one(conn: Connection) -> None:
+    old = create_key(conn, "acme", expires_in=timedelta(days=30))
+
+    row = stored(conn, rotate_key(conn, old.key_id).made.key_id)
+
+    assert row["expires_at"] - row["created_at"] == timedelta(days=30)
+
+
+def test_a_key_that_ended_has_no_successor(conn: Connection) -> None:
+    revoked, expired = create_key(conn, "acme"), create_key(conn, "acme")
+    revoke_key(conn, revoked.key_id)
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    past = {"created_at": long_ago, "expires_at": long_ago + timedelta(days=1)}
+    conn.execute(update(api_key).where(api_key.c.key_id == expired.key_id).values(past))
+
+    with pytest.raises(KeyRequestError, match="was revoked; `activity keys create` makes"):
+        rotate_key(conn, revoked.key_id)
+    with pytest.raises(KeyRequestError, match="expired; `activity keys create` makes"):
+        rotate_key(conn, expired.key_id)
+    with pytest.raises(KeyRequestError, match="does not exist"):
+        rotate_key(conn, "nobody")
+    assert len(list_keys(conn, "acme")) == 2
+
+
+def test_the_command_rotates_and_prints_the_new_token_alone(activity: Activity) -> None:
+    old = activity("keys", "create", "--tenant", "acme")[1].strip()
+    old_id = old.split("_")[1]
+
+    code, out, err = activity("keys", "rotate", old, "--grace", "90m")
+
+    parts = keys.parse(out.strip())
+    assert code == 0
+    assert parts is not None
+    assert out == out.strip() + "\n"
+    assert parts[0] in err
+    assert old_id in err
+    assert parts[1] not in err
+    assert old.split("_")[2] not in err
+    listed = json.loads(activity("keys", "list", "--json")[1])
+    assert {key["key_id"]: key["expires_at"] is None for key in listed} == {old_id: False, parts[0]: True}
+
+
+def test_a_bad_grace_is_named(activity: Activity) -> None:
+    assert activity("keys", "rotate", "0" * 12, "--grace", "soon")[2].startswith("activity: grace: expected a duration")
+
+
+def test_the_list_says_when_a_key_was_last_used(activity: Activity, fresh_database: str) -> None:
+    used, unused = (activity("keys", "create", "--tenant", "acme")[1].split("_")[1] for _ in range(2))
+    engine = connect(fresh_database)
+    with engine.begin() as conn:
+        at = datetime(2026, 1, 17, 12, 3, tzinfo=UTC)
+        conn.execute(update(api_key).where(api_key.c.key_id == used).values(last_used_at=at))
+    engine.dispose()
+
+    listed = json.loads(activity("keys", "list", "--json")[1])
+    assert {key["key_id"]: key["last_used_at"] for key in listed} == {used: "2026-01-17T12:03:00.000000Z", unused: None}
+    assert "2026-01-17T12:03:00.000000Z" in activity("keys", "list")[1]
 
 
 def test_the_command_prints_the_token_alone_on_standard_output(activity: Activity) -> None:

@@ -1,0 +1,32 @@
+"""Which credentials the settings accept, put together for the application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.authentication import Gate, KeyRing, Keys
+from api.last_use import LastUse
+from api.reader import Reader
+from api.tokens import tokens_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy.engine import Engine
+
+    from snapshots.settings import Settings
+
+
+def gate_of(
+    authenticator: Engine, settings: Settings, clock: Callable[[], datetime], timer: Callable[[], float]
+) -> Gate:
+    """Return the gate that takes API keys, tokens, or both.
+
+    Raises SettingsError for a file of public keys that cannot be used.
+    """
+    tokens = tokens_of(settings, clock, timer)
+    if not settings.api_keys:
+        return Gate(None, tokens)
+    key_ring = KeyRing(Reader(authenticator, settings.live_timeout_ms), timer)
+    return Gate(Keys(key_ring, LastUse(authenticator, timer), clock), tokens)

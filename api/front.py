@@ -1,0 +1,136 @@
+"""What surrounds the application: each request gets a name, a bound, shared headers and a line in the log."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import time
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, Final
+
+from api import problems
+from api.context import CALLER, REPEATABLE, REQUEST_ID, ROUTE
+from api.limits import overloaded
+from api.problems import ProblemError
+from api.repeats import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIApplication
+
+    from api.metrics import Metrics
+    from api.records import AccessLog
+    from api.repeats import Headers, Repeats
+
+#: A request waits so long at most for others to be answered, seconds.
+WAIT_S: Final = 0.5
+MAX_BODY_BYTES: Final = 65_536
+#: What answers however busy the others are.
+_ALWAYS: Final = frozenset({"/livez", "/metrics"})
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: No page of ours loads anything, and nobody may frame or sniff what we send.
+SHARED_HEADERS: Final = (
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("strict-transport-security", "max-age=31536000"),
+)
+
+
+class Front:
+    """The outermost layer: a WSGI application around another."""
+
+    def __init__(
+        self, application: WSGIApplication, repeats: Repeats, metrics: Metrics, log: AccessLog | None, *, in_flight: int
+    ) -> None:
+        """Take how many requests may be answered at a time; one more waits a moment, then gets a 503."""
+        self._application = application
+        self._repeats = repeats
+        self._metrics = metrics
+        self._log = log
+        self._slots = BoundedSemaphore(in_flight)
+        # Unique among processes and restarts, and cheaper than a random id per request.
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        began = time.perf_counter()
+        request_id = environ[REQUEST_ID] = self._name(environ.get("HTTP_X_REQUEST_ID"))
+        answer = self._repeats.find(environ) or self._answer(environ)
+        start_response(answer.status, [*answer.headers, ("x-request-id", request_id), *SHARED_HEADERS])
+        self._record(environ, answer, time.perf_counter() - began)
+        return answer.body
+
+    def _name(self, given: str | None) -> str:
+        """Return the caller's request id when it is harmless in a log, else a new one."""
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    def _answer(self, environ: dict[str, Any]) -> Answer:
+        if _body_bytes(environ) > MAX_BODY_BYTES:
+            detail = f"The body is too large; at most {MAX_BODY_BYTES} bytes are read."
+            return _problem(environ, ProblemError(413, "body_too_large", detail))
+        if environ["PATH_INFO"] in _ALWAYS:
+            return self._run(environ)
+        if not self._slots.acquire(timeout=WAIT_S):
+            return _problem(environ, overloaded())
+        try:
+            return self._run(environ)
+        finally:
+            self._slots.release()
+
+    def _run(self, environ: dict[str, Any]) -> Answer:
+        """Let the application answer, and keep the answer where it may be repeated."""
+        started: list[Any] = []
+        body = self._application(environ, _capture(started))
+        answer = Answer(started[0], started[1], list(body), environ.get(ROUTE, "none"), environ.get(CALLER))
+        terms = environ.get(REPEATABLE)
+        if terms is not None:
+            self._repeats.keep(environ, answer, terms)
+        return answer
+
+    def _record(self, environ: dict[str, Any], answer: Answer, seconds: float) -> None:
+        status = int(answer.status[:3])
+        method = environ["REQUEST_METHOD"]
+        self._metrics.count(answer.route, method, status, seconds)
+        if self._log is not None:
+            self._log.write(
+                request_id=environ[REQUEST_ID],
+                method=method,
+                path=environ["PATH_INFO"],
+                status=status,
+                seconds=seconds,
+                size=sum(map(len, answer.body)),
+                caller=answer.caller,
+            )
+
+
+def _capture(started: list[Any]) -> Callable[..., Any]:
+    def start_response(status: str, headers: Headers, _exc_info: object = None) -> Callable[[bytes], object]:
+        started[:] = [status, headers]
+        return lambda _: None
+
+    return start_response
+
+
+def _body_bytes(environ: dict[str, Any]) -> int:
+    """Return the length that the request declares; one that is no number is too long."""
+    declared = environ.get("CONTENT_LENGTH") or "0"
+    return int(declared) if declared.isascii() and declared.isdigit() else MAX_BODY_BYTES + 1
+
+
+def _problem(environ: dict[str, Any], problem: ProblemError) -> Answer:
+    document = problem.document(environ["PATH_INFO"])
+    headers = [
+        ("content-type", problems.MEDIA_TYPE),
+        ("content-length", str(len(document))),
+        ("cache-control", "no-store"),
+        *((name.lower(), value) for name, value in problem.headers.items()),
+    ]
+    status = f"{problem.status.value} {problem.status.phrase}"
+    return Answer(status, headers, [document], environ.get(ROUTE, "none"), None)

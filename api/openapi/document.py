@@ -1,0 +1,220 @@
+"""The document: every route, with its parameters, answers, errors and headers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+from api.openapi import examples, parameters
+from api.openapi.schemas import SCHEMAS
+from api.openapi.shapes import Schema, integer, moment, named, record, text
+from api.problems import MEDIA_TYPE
+
+_PREFIX: Final = "/api/v1/activity"
+_BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}]
+
+#: The answers that are errors, by status, each with its codes.
+ERRORS: Final[dict[int, tuple[str, ...]]] = {
+    400: ("bad_request", "invalid_dimension", "invalid_parameter", "tenant_id_rejected", "unknown_parameter"),
+    401: ("unauthorized",),
+    403: ("capability_missing",),
+    404: ("not_found", "run_not_found", "snapshot_not_kept"),
+    405: ("method_not_allowed",),
+    413: ("body_too_large",),
+    414: ("query_too_long",),
+    429: ("rate_limited",),
+    500: ("internal_error",),
+    503: (
+        "database_unavailable",
+        "isolation_not_enforced",
+        "overloaded",
+        "query_timeout",
+        "schema_mismatch",
+        "snapshot_not_ready",
+    ),
+}
+_ANYWHERE: Final = (405, 413, 414, 500, 503)
+_ANY_KEY: Final = (400, 401, 429, *_ANYWHERE)
+_WITH_KEY: Final = (*_ANY_KEY, 403)
+
+_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "X-Request-Id": {"description": "Names the request in the log.", "schema": text()},
+    "ETag": {"description": "Names the content; weak.", "schema": text()},
+    "Snapshot-As-Of": {"description": "snapshot.as_of", "schema": moment()},
+    "Snapshot-Verified-At": {"description": "snapshot.verified_at", "schema": moment()},
+    "Snapshot-Stale": {"description": "?1 once snapshot.stale_after has passed.", "schema": text(enum=["?0", "?1"])},
+    "Retry-After": {"description": "Seconds.", "schema": integer(minimum=1)},
+}
+_SNAPSHOT_HEADERS: Final = ("ETag", "Snapshot-As-Of", "Snapshot-Verified-At", "Snapshot-Stale")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A GET route under the prefix, as the document describes it."""
+
+    path: str
+    name: str
+    summary: str
+    body: str
+    capability: str | None
+    parameters: tuple[dict[str, Any], ...] = ()
+    is_snapshot: bool = False
+    errors: tuple[int, ...] = _WITH_KEY
+
+    def describe(self) -> dict[str, Any]:
+        """Return the operation object."""
+        needs = f"Needs the capability `{self.capability}`." if self.capability else "Any valid credential may ask."
+        return {
+            "operationId": self.name,
+            "summary": self.summary,
+            "description": needs,
+            "parameters": list(self.parameters),
+            "security": _BEARER,
+            "responses": {**self._answers(), **_errors(self.errors)},
+        }
+
+    def _answers(self) -> dict[str, Any]:
+        content = {"schema": named(self.body), "example": examples.BODIES[self.body]}
+        headers = _SNAPSHOT_HEADERS if self.is_snapshot else ()
+        answers = {"200": _answer("The answer.", {"application/json": content}, headers)}
+        if self.is_snapshot:
+            answers["304"] = _answer("The client holds this content already.", {}, headers)
+        return answers
+
+
+_AS_OF: Final = (parameters.AS_OF,)
+_KEPT: Final = (*_WITH_KEY, 404)
+
+OPERATIONS: Final = (
+    Operation(
+        "/patterns",
+        "getPatterns",
+        "Runs stuck in a pattern.",
+        "Patterns",
+        "activity.patterns",
+        _AS_OF,
+        is_snapshot=True,
+        errors=_KEPT,
+    ),
+    Operation(
+        "/cost-analysis",
+        "getCostAnalysis",
+        "Agents that cost more than they used to.",
+        "CostAnalysis",
+        "activity.cost_analysis",
+        _AS_OF,
+        is_snapshot=True,
+        errors=_KEPT,
+    ),
+    Operation(
+        "/attention-queue",
+        "getAttentionQueue",
+        "What needs a person's attention first.",
+        "AttentionQueue",
+        "activity.attention_queue",
+        (parameters.QUEUE_LIMIT, parameters.AS_OF),
+        is_snapshot=True,
+        errors=_KEPT,
+    ),
+    Operation(
+        "/freshness",
+        "getFreshness",
+        "How old each signal is.",
+        "Freshness",
+        None,
+        errors=_ANY_KEY,
+    ),
+    Operation(
+        "/summary/by-status",
+        "getStatusSummary",
+        "COMPLETED runs by status.",
+        "StatusSummary",
+        "activity.summary_by_status",
+        parameters.BY_STATUS,
+    ),
+    Operation(
+        "/runs/by-dimension",
+        "getRunsByDimension",
+        "Runs by a dimension.",
+        "DimensionCounts",
+        "activity.runs_by_dimension",
+        parameters.BY_DIMENSION,
+    ),
+    Operation("/runs", "listRuns", "Runs, a page at a time.", "RunList", "activity.threshold_signals", parameters.RUNS),
+    Operation(
+        "/runs/{run_id}",
+        "getRun",
+        "One run: its traces, its steps, and the signals that it appears in.",
+        "RunDetail",
+        "activity.threshold_signals",
+        parameters.RUN,
+        errors=_KEPT,
+    ),
+)
+
+
+def document(*, with_metrics: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI document; `with_metrics` says whether this deployment serves /metrics."""
+    paths = {_PREFIX + operation.path: {"get": operation.describe()} for operation in OPERATIONS}
+    service = {path: item for path, item in _service().items() if with_metrics or path != "/metrics"}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Activity Signals",
+            "version": version("activity-signals"),
+            "description": "Precomputed pattern, cost and attention signals of one tenant, named by the credential.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {**paths, **service},
+        "components": {
+            "schemas": SCHEMAS,
+            "headers": _HEADERS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JSON web token."}
+            },
+        },
+    }
+
+
+def as_bytes(*, with_metrics: bool = True) -> bytes:
+    """Return the document as JSON."""
+    return json.dumps(document(with_metrics=with_metrics), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _service() -> dict[str, Any]:
+    """Return the paths that need no credential."""
+    alive = record({"status": text()})
+    ready = record({"status": text(), "schema_revision": text()})
+    anything = {"type": "object"}
+    return {
+        "/": _open("getStart", "The endpoints there are.", "text/plain", text()),
+        "/livez": _open("getLivez", "This process lives.", "application/json", alive),
+        "/readyz": _open("getReadyz", "This process can serve.", "application/json", ready),
+        "/metrics": _open("getMetrics", "Numbers for Prometheus.", "text/plain", text()),
+        "/openapi.json": _open("getOpenapi", "This document.", "application/json", anything),
+    }
+
+
+def _open(name: str, summary: str, media_type: str, schema: Schema) -> dict[str, Any]:
+    answer = _answer("The answer.", {media_type: {"schema": schema}})
+    operation = {"operationId": name, "summary": summary, "security": [], "responses": {"200": answer}}
+    operation["responses"] = {"200": answer, **_errors(_ANYWHERE)}
+    return {"get": operation}
+
+
+def _answer(description: str, content: dict[str, Any], headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    listed = {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *headers)}
+    return {"description": description, "headers": listed, **({"content": content} if content else {})}
+
+
+def _errors(statuses: tuple[int, ...]) -> dict[str, Any]:
+    return {str(status): _error(status) for status in sorted(statuses)}
+
+
+def _error(status: int) -> dict[str, Any]:
+    codes = ", ".join(f"`{code}`" for code in ERRORS[status])
+    content = {MEDIA_TYPE: {"schema": named("Problem"), "example": examples.problem(status, ERRORS[status][0])}}
+    return _answer(f"error: {codes}", content, ("Retry-After",) if status in {429, 503} else ())

@@ -1,0 +1,190 @@
+"""An example of each body, held against its schema by a test."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+_AT: Final = "2026-01-17T12:00:00.000000Z"
+_DAY_BEFORE: Final = "2026-01-16T12:00:00.000000Z"
+_SNAPSHOT: Final = {
+    "as_of": _AT,
+    "computed_at": "2026-01-17T11:58:00.000000Z",
+    "version": 7,
+    "rule_version": "1.0",
+    "stale_after": "2026-01-17T12:02:30.000000Z",
+    "next_refresh_at": "2026-01-17T12:01:00.000000Z",
+    "verified_at": _AT,
+}
+_RUN: Final = {
+    "run_id": "run_7f3a",
+    "tenant_id": "acme",
+    "project_id": "checkout",
+    "agent_id": "agent_12",
+    "is_synthetic": False,
+    "source": "sdk",
+    "provider_type": "anthropic",
+    "state": "COMPLETED",
+    "status": "succeeded",
+    "started_at": _DAY_BEFORE,
+    "last_seen_at": _AT,
+    "completed_at": _AT,
+    "duration_ms": 41250.5,
+    "risk_level": "NEAR_THRESHOLD",
+    "latency_bucket": "SLOW",
+    "evidence_health": "FLOWING",
+    "integrity_status": "VERIFIED",
+    "incident_count": 0,
+    "policy_draft_count": 0,
+    "policy_violation": False,
+    "input_tokens": 18230,
+    "output_tokens": 912,
+    "estimated_cost_usd": 0.0412,
+}
+
+BODIES: Final[dict[str, Any]] = {
+    "Patterns": {
+        "window": {"start": _DAY_BEFORE, "end": _AT},
+        "patterns": [
+            {
+                "pattern_type": "tool_call_loop",
+                "run_ids": ["run_7f3a"],
+                "count": 1,
+                "confidence": 0.82,
+                "details": {"skill_id": "search", "loop_depth": 5},
+                "runs": [{"run_id": "run_7f3a", "loop_depth": 5}],
+            }
+        ],
+        "parameters": {"window_hours": 24, "loop_min_uses": 3},
+        "confidence_version": "1.0",
+        "data_quality": {"non_finite_durations": 0},
+        "snapshot": _SNAPSHOT,
+    },
+    "CostAnalysis": {
+        "window": {
+            "current": "last_24h",
+            "baseline": "7_day_average",
+            "current_start": _DAY_BEFORE,
+            "current_end": _AT,
+            "baseline_start": "2026-01-10T12:00:00.000000Z",
+            "baseline_end": _DAY_BEFORE,
+        },
+        "agents": [
+            {
+                "agent_id": "agent_12",
+                "current_cost_usd": 0.31,
+                "baseline_avg_usd": 0.12,
+                "baseline_p95_usd": 0.2,
+                "z_score": 3.8,
+                "is_anomaly": True,
+                "run_count": 40,
+                "total_cost_usd": 12.4,
+                "baseline_run_count": 260,
+            }
+        ],
+        "total_anomalies": 1,
+        "total_cost_usd": 12.4,
+        "parameters": {"z_threshold": 2},
+        "data_quality": {"non_finite_costs": 0},
+        "snapshot": _SNAPSHOT,
+    },
+    "AttentionQueue": {
+        "queue": [
+            {
+                "run_id": "run_7f3a",
+                "attention_score": 0.7,
+                "reasons": ["risk_violated"],
+                "state": "LIVE",
+                "status": "running",
+                "started_at": _DAY_BEFORE,
+                "contributions": {"risk": 0.35, "impact": 0.2, "latency": 0.1, "recency": 0.05, "evidence": 0},
+                "rank": 1,
+                "abandoned": False,
+            }
+        ],
+        "total_attention_items": 1,
+        "abandoned_items": 0,
+        "weights_version": "1.0",
+        "generated_at": _AT,
+        "parameters": {"hide_abandoned": False},
+        "snapshot": _SNAPSHOT,
+    },
+    "StatusSummary": {
+        "tenant_id": "acme",
+        "window": {"started_after": None, "started_before": None},
+        "summary": {"succeeded": 1200, "failed": 104, "aborted": 0, "retry": 0},
+        "near_threshold_count": 31,
+        "total": 1304,
+    },
+    "DimensionCounts": {
+        "dimension": "source",
+        "state": "LIVE",
+        "buckets": [{"key": "sdk", "count": 12}],
+        "total_runs": 12,
+        "other_runs": 0,
+    },
+    "RunList": {
+        "items": [_RUN],
+        "has_more": False,
+        "next_cursor": None,
+        "filters_applied": {"risk_level": ["NEAR_THRESHOLD"]},
+    },
+    "RunDetail": {
+        "run": _RUN,
+        "traces": [{"trace_id": "tr_1", "started_at": _DAY_BEFORE, "step_count": 1}],
+        "traces_total": 1,
+        "steps": [
+            {
+                "trace_id": "tr_1",
+                "step_index": 0,
+                "skill_id": "search",
+                "skill_name": "Search",
+                "status": "ok",
+                "outcome_category": None,
+                "outcome_code": None,
+                "duration_ms": 6200.5,
+                "retry_count": 0,
+                "cost_cents": 0.12,
+                "timestamp": _DAY_BEFORE,
+                "is_slow": True,
+            }
+        ],
+        "has_more": False,
+        "next_cursor": None,
+        "signals": {
+            "patterns": [{"pattern_type": "tool_call_loop", "rank": 1, "skill_id": "search", "loop_depth": 5}],
+            "attention": None,
+            "cost": None,
+            "as_of": {"patterns": _AT},
+        },
+        "signals_withheld": ["attention", "cost"],
+    },
+    "Freshness": {
+        "signals": [
+            {
+                "signal": signal,
+                "as_of": _AT,
+                "verified_at": _AT,
+                "age_s": 12.5,
+                "stale_after": "2026-01-17T12:02:30.000000Z",
+                "next_refresh_at": "2026-01-17T12:01:00.000000Z",
+                "rule_version": "1.0",
+                "stale": False,
+                "last_attempt": {"state": "succeeded", "error_class": None, "finished_at": _AT},
+            }
+            for signal in ("patterns", "cost", "attention")
+        ]
+    },
+}
+
+
+def problem(status: int, code: str) -> dict[str, Any]:
+    """Return an example of an error."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": "What is wrong, and what was expected.",
+        "instance": "/api/v1/activity/patterns",
+        "error": code,
+    }

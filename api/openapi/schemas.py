@@ -1,0 +1,297 @@
+"""The bodies of the read layer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.openapi.run import RUN_DETAIL, RUN_SIGNALS, STEP, TRACE
+from api.openapi.shapes import (
+    Schema,
+    array,
+    boolean,
+    integer,
+    moment,
+    named,
+    nullable,
+    number,
+    one_of,
+    record,
+    text,
+)
+from api.run_signals import PATTERN_TYPES
+from api.runs import REPEATABLE
+from api.summaries import ALLOWED_DIMENSIONS, SHOWN_BUCKETS, STATES
+from snapshots.signals import SIGNALS
+
+_RUN_ID: Final = text("The run.", examples=["run_7f3a"])
+_MONEY: Final = number("US dollars.")
+_WINDOW: Final = record({"start": moment(), "end": moment()}, description="Both bounds are inclusive.")
+_PARAMETERS: Final = record({}, closed=False, description="What the snapshot was computed with (R13).")
+
+SNAPSHOT: Final = record(
+    {
+        "as_of": moment("The instant that the content answers for."),
+        "computed_at": moment("When this content was first found."),
+        "version": integer("Counts the changes of content; 0 for a tenant that never had a finding."),
+        "rule_version": text(),
+        "stale_after": nullable(moment("null for a kept version.")),
+        "next_refresh_at": nullable(moment("null for a kept version.")),
+        "verified_at": moment("When a refresh last confirmed the content."),
+        "replaced_at": nullable(moment("With as_of alone: the instant of the version that came after.")),
+    },
+    optional=("replaced_at",),
+)
+
+PATTERN_RUN: Final = record(
+    {
+        "run_id": _RUN_ID,
+        "retry_count": integer("Steps that were retried."),
+        "max_step_retries": integer(),
+        "total_retries": integer(),
+        "oscillation_count": integer("Adjacent steps of the same skill."),
+        "loop_depth": integer("Uses of the skill in a trace, up to the loop window."),
+        "slow_step_count": integer(),
+        "avg_duration_ms": number("Of the slow steps, milliseconds."),
+    },
+    optional=(
+        "retry_count",
+        "max_step_retries",
+        "total_retries",
+        "oscillation_count",
+        "loop_depth",
+        "slow_step_count",
+        "avg_duration_ms",
+    ),
+    description="The columns of the pattern's query (R14).",
+)
+PATTERN: Final = record(
+    {
+        "pattern_type": one_of(PATTERN_TYPES),
+        "run_ids": array(_RUN_ID, "Strongest first."),
+        "count": integer("Number of run_ids.", minimum=1),
+        "confidence": number("R15.", minimum=0.5, maximum=1),
+        "details": record(
+            {
+                "skill_id": nullable(text()),
+                "avg_retries": number(),
+                "retrying_steps": integer(),
+                "max_step_retries": integer(),
+                "oscillation_count": integer(),
+                "loop_depth": integer(),
+                "slow_step_count": integer(),
+                "avg_duration_ms": number(),
+            },
+            optional=(
+                "skill_id",
+                "avg_retries",
+                "retrying_steps",
+                "max_step_retries",
+                "oscillation_count",
+                "loop_depth",
+                "slow_step_count",
+                "avg_duration_ms",
+            ),
+        ),
+        "runs": array(named("PatternRun")),
+    }
+)
+PATTERNS: Final = record(
+    {
+        "window": _WINDOW,
+        "patterns": array(named("Pattern")),
+        "parameters": _PARAMETERS,
+        "confidence_version": text(),
+        "data_quality": record({"non_finite_durations": integer()}),
+        "snapshot": named("Snapshot"),
+    }
+)
+
+AGENT_COST: Final = record(
+    {
+        "agent_id": text("`unknown` for the runs of no agent (R10)."),
+        "current_cost_usd": number("Mean cost per run of the current day, US dollars (R19)."),
+        "baseline_avg_usd": nullable(_MONEY),
+        "baseline_p95_usd": nullable(_MONEY),
+        "z_score": number(),
+        "is_anomaly": boolean(),
+        "run_count": integer(minimum=1),
+        "total_cost_usd": _MONEY,
+        "baseline_run_count": integer(),
+    }
+)
+COST_ANALYSIS: Final = record(
+    {
+        "window": record(
+            {
+                "current": text(examples=["last_24h"]),
+                "baseline": text(examples=["7_day_average"]),
+                "current_start": moment(),
+                "current_end": moment(),
+                "baseline_start": moment(),
+                "baseline_end": moment(),
+            },
+            description="The spec's two names, and the exact bounds (R20).",
+        ),
+        "agents": array(named("AgentCost"), "By z_score, descending."),
+        "total_anomalies": integer(),
+        "total_cost_usd": _MONEY,
+        "parameters": _PARAMETERS,
+        "data_quality": record({"non_finite_costs": integer()}),
+        "snapshot": named("Snapshot"),
+    }
+)
+
+_SHARE: Final = number(minimum=0, maximum=1)
+CONTRIBUTIONS: Final = record(
+    dict.fromkeys(("risk", "impact", "latency", "recency", "evidence"), _SHARE),
+    description="Per component; they sum to the score.",
+)
+ATTENTION_ITEM: Final = record(
+    {
+        "run_id": _RUN_ID,
+        "attention_score": _SHARE,
+        "reasons": array(text()),
+        "state": nullable(text()),
+        "status": nullable(text()),
+        "started_at": nullable(moment()),
+        "contributions": named("Contributions"),
+        "rank": integer(minimum=1),
+        "abandoned": boolean("LIVE, without a heartbeat for long."),
+    }
+)
+ATTENTION_QUEUE: Final = record(
+    {
+        "queue": array(named("AttentionItem"), "By attention_score, descending."),
+        "total_attention_items": integer("All runs that qualify, shown or not (R23)."),
+        "abandoned_items": integer(),
+        "weights_version": text(),
+        "generated_at": moment("The instant that the scores were computed for (R26)."),
+        "parameters": _PARAMETERS,
+        "snapshot": named("Snapshot"),
+    }
+)
+
+STATUS_SUMMARY: Final = record(
+    {
+        "tenant_id": text(),
+        "window": record({"started_after": nullable(moment()), "started_before": nullable(moment())}),
+        "summary": {
+            **record({}, closed=False, description="COMPLETED runs per status; the four usual ones always (R6)."),
+            "additionalProperties": integer(),
+        },
+        "near_threshold_count": integer("Those at NEAR_THRESHOLD or AT_RISK (R7)."),
+        "total": integer(),
+    }
+)
+DIMENSION_COUNTS: Final = record(
+    {
+        "dimension": one_of(sorted(ALLOWED_DIMENSIONS)),
+        "state": one_of(STATES),
+        "buckets": array(record({"key": text(), "count": integer(minimum=1)}), maxItems=SHOWN_BUCKETS),
+        "total_runs": integer("All runs in scope, shown or not (R11)."),
+        "other_runs": integer(),
+    }
+)
+
+RUN: Final = record(
+    {
+        "run_id": _RUN_ID,
+        "tenant_id": text(),
+        "project_id": nullable(text()),
+        "agent_id": nullable(text()),
+        "is_synthetic": nullable(boolean()),
+        "source": nullable(text()),
+        "provider_type": nullable(text()),
+        "state": nullable(text()),
+        "status": nullable(text()),
+        "started_at": nullable(moment()),
+        "last_seen_at": nullable(moment()),
+        "completed_at": nullable(moment()),
+        "duration_ms": nullable(number()),
+        **{name: nullable(text()) for name, known in REPEATABLE.items() if known},
+        "incident_count": nullable({"type": "integer"}),
+        "policy_draft_count": nullable({"type": "integer"}),
+        "policy_violation": nullable(boolean()),
+        "input_tokens": nullable({"type": "integer"}),
+        "output_tokens": nullable({"type": "integer"}),
+        "estimated_cost_usd": nullable(_MONEY),
+    },
+    description="A run as its writer left it; what nobody wrote is null.",
+)
+RUN_LIST: Final = record(
+    {
+        "items": array(named("Run")),
+        "has_more": boolean(),
+        "next_cursor": nullable(text("Opaque; of these filters, this sort and this order alone.")),
+        "filters_applied": record({}, closed=False),
+    }
+)
+
+FRESHNESS: Final = record(
+    {
+        "signals": array(
+            record(
+                {
+                    "signal": one_of(SIGNALS),
+                    "as_of": nullable(moment()),
+                    "verified_at": nullable(moment()),
+                    "age_s": nullable(number("Since verified_at, seconds.", minimum=0)),
+                    "stale_after": nullable(moment()),
+                    "next_refresh_at": nullable(moment()),
+                    "rule_version": nullable(text()),
+                    "stale": boolean(),
+                    "last_attempt": {
+                        "anyOf": [
+                            record(
+                                {
+                                    "state": one_of(("succeeded", "failed")),
+                                    "error_class": nullable(text()),
+                                    "finished_at": moment(),
+                                }
+                            ),
+                            {"type": "null"},
+                        ]
+                    },
+                },
+                description="null where the signal was never computed for this tenant's slot.",
+            ),
+            minItems=len(SIGNALS),
+            maxItems=len(SIGNALS),
+        )
+    }
+)
+
+PROBLEM: Final = record(
+    {
+        "type": text(),
+        "title": text(),
+        "status": integer(minimum=400, maximum=599),
+        "detail": text("What is wrong, and what was expected."),
+        "instance": text("The path of the request."),
+        "error": text("A stable code."),
+    },
+    closed=False,
+    description="RFC 9457; some codes add members, such as `parameter` and `expected`.",
+)
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Snapshot": SNAPSHOT,
+    "PatternRun": PATTERN_RUN,
+    "Pattern": PATTERN,
+    "Patterns": PATTERNS,
+    "AgentCost": AGENT_COST,
+    "CostAnalysis": COST_ANALYSIS,
+    "AttentionItem": ATTENTION_ITEM,
+    "AttentionQueue": ATTENTION_QUEUE,
+    "StatusSummary": STATUS_SUMMARY,
+    "DimensionCounts": DIMENSION_COUNTS,
+    "Run": RUN,
+    "RunList": RUN_LIST,
+    "RunDetail": RUN_DETAIL,
+    "RunSignals": RUN_SIGNALS,
+    "Trace": TRACE,
+    "Step": STEP,
+    "Contributions": CONTRIBUTIONS,
+    "Freshness": FRESHNESS,
+    "Problem": PROBLEM,
+}

@@ -1,0 +1,93 @@
+"""Who reads: tenants with published snapshots, a key for each, and the one whose patterns are of median size."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import make_url, text
+
+from migrations.roles import ensure_roles
+from ops.keys import create_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Engine
+
+#: So many tenants have snapshots, whatever the scale: memory must not depend on them.
+TENANTS: Final = 2_000
+_DRAWS: Final = 1_000
+
+#: Copies of what real tenants were published, for tenants that have no runs.
+_COPY: Final = text("""
+with original as (
+    select
+        tenant_id,
+        row_number() over (order by tenant_id) - 1 as place,
+        count(*) over () as tenants
+    from (select distinct tenant_id from signals.snapshot) as published
+),
+
+copied as (
+    select
+        original.tenant_id,
+        'copy_' || lpad(cast(number as text), 5, '0') as copy_id
+    from generate_series(1, greatest(0, cast(:wanted as int) - (select count(*) from original))) as number
+    inner join original on original.place = number % original.tenants
+)
+
+insert into signals.snapshot (
+    tenant_id, signal, version, content, items, basis, shape, window_json, as_of, computed_at, rule_version, fence,
+    refresh_id
+)
+select
+    copied.copy_id, signal, version, content, items, basis, shape, window_json, as_of, computed_at, rule_version, fence,
+    refresh_id
+from copied
+inner join signals.snapshot on snapshot.tenant_id = copied.tenant_id
+""")
+_MEDIAN: Final = text("""
+select tenant_id
+from signals.snapshot
+where signal = 'patterns'
+order by octet_length(content), tenant_id
+offset (select count(*) / 2 from signals.snapshot where signal = 'patterns')
+limit 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The tenants' tokens, the median tenant, and tenants drawn by the number of their runs."""
+
+    tokens: Mapping[str, str] = field(repr=False)
+    median: str
+    drawn: tuple[str, ...]
+
+
+def gather(engine: Engine, tenants: int = TENANTS) -> Audience:
+    """Publish copies until `tenants` have snapshots, make a key for each, and return them all."""
+    with engine.begin() as conn:
+        median = conn.execute(_MEDIAN).scalar_one()
+        sizes = conn.execute(text("select tenant_id, count(*) from runs group by tenant_id order by tenant_id")).all()
+        conn.execute(_COPY, {"wanted": tenants})
+        published = conn.execute(text("select distinct tenant_id from signals.snapshot order by tenant_id")).scalars()
+        tokens = {tenant: create_key(conn, tenant, label="benchmark").token for tenant in published}
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        conn.exec_driver_sql("vacuum analyze signals.snapshot, signals.api_key")
+    names, counts = [row[0] for row in sizes], [row[1] for row in sizes]
+    return Audience(tokens, median, tuple(random.Random(0).choices(names, counts, k=_DRAWS)))  # noqa: S311  # no secret
+
+
+def role_urls(engine: Engine) -> dict[str, str]:
+    """Return URLs of logins with the rights of the API's two roles alone, by the variables that name them."""
+    password = secrets.token_hex(16)
+    owner = engine.url.render_as_string(hide_password=False)
+    urls = {role: make_url(owner).set(username=f"bench_{role}", password=password) for role in ("auth", "reader")}
+    ensure_roles(owner, urls)
+    return {
+        f"ACTIVITY_{role.upper()}_DATABASE_URL": url.render_as_string(hide_password=False) for role, url in urls.items()
+    }

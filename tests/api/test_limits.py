@@ -1,0 +1,158 @@
+"""How much one key may ask (see `api.limits`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from falcon.testing import TestClient
+from freezegun import freeze_time
+
+from api.app import Surroundings, create_app
+from api.limits import LiveSlots, PortionedLimit, SharedLimit
+from api.problems import ProblemError
+from ops.embedded.valkey import ValkeyServer
+from snapshots.settings import Settings
+from tests.api.arrange import LIVE_PATHS, SNAPSHOT_PATHS, Api, Moment, bearer
+from tests.api.contract import assert_problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+PATTERNS = SNAPSHOT_PATHS["patterns"]
+#: The library cleans up in a thread of its own, which freezegun does not freeze: nothing may be over by its clock.
+FAR = datetime(2199, 1, 1, tzinfo=UTC)
+
+
+def passed(limit: PortionedLimit | SharedLimit, key_id: str, requests: int) -> int:
+    """Return how many of `requests` of a key may pass."""
+    return sum(is_passed(limit, key_id) for _ in range(requests))
+
+
+def is_passed(limit: PortionedLimit | SharedLimit, key_id: str) -> bool:
+    """Return whether a request may pass; one that may not is told when to come back."""
+    try:
+        limit.check(key_id)
+    except ProblemError as ex:
+        problem = ex
+    else:
+        return True
+    assert (problem.status, problem.error) == (429, "rate_limited")
+    assert 1 <= int(problem.headers["Retry-After"]) <= 120
+    return False
+
+
+@pytest.fixture
+def limited(owner: Engine, reader: Engine, authenticator: Engine) -> Api:
+    """Return an application that allows three requests of each kind per minute and key."""
+    moment = Moment()
+    settings = Settings(rate_limit_snapshots=3, rate_limit_live=3)
+    app = create_app(reader, authenticator, settings, Surroundings(clock=moment.clock, timer=moment.timer))
+    api = Api(TestClient(app), owner, moment)
+    api.clear()
+    return api
+
+
+@pytest.mark.parametrize("per_minute", [1, 3, 99, 100, 250, 6000])
+def test_a_key_passes_as_often_as_its_limit_says(per_minute: int) -> None:
+    with freeze_time(FAR):
+        assert passed(PortionedLimit(per_minute), "one", per_minute * 2) == per_minute
+
+
+def test_keys_do_not_share_a_limit() -> None:
+    with freeze_time(FAR):
+        limit = PortionedLimit(10)
+
+        assert [passed(limit, key, 20) for key in ("one", "two")] == [10, 10]
+
+
+def test_a_minute_later_a_key_may_ask_again() -> None:
+    with freeze_time(FAR) as frozen:
+        limit = PortionedLimit(200)
+        assert passed(limit, "one", 300) == 200
+
+        frozen.tick(121)
+
+        assert passed(limit, "one", 300) == 200
+
+
+def test_processes_count_live_queries_together(valkey_url: str) -> None:
+    key = "together"
+    processes = [SharedLimit(10, valkey_url) for _ in range(3)]
+
+    assert sum(passed(process, key, 10) for process in processes) == 10
+
+
+def test_without_redis_each_process_counts_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    moment = Moment()
+    limit = SharedLimit(10, "redis://:hunter2@127.0.0.1:1/0", moment.timer)
+
+    assert passed(limit, "one", 20) == 10
+    # One attempt, not one per request.
+    assert len(caplog.records) == 1
+    assert "hunter2" not in caplog.text
+
+
+def test_a_redis_that_comes_back_is_used_again(private_folder: Path) -> None:
+    moment = Moment()
+    valkey = ValkeyServer(private_folder / "limits")
+    valkey.start()
+    limit = SharedLimit(10, valkey.url, moment.timer)
+    assert passed(limit, "one", 5) == 5
+    valkey.stop()
+    assert passed(limit, "one", 20) == 10
+    valkey.start()
+
+    moment.pass_by(10)
+    limit_of_another = SharedLimit(10, valkey.url)
+    together = passed(limit, "two", 6) + passed(limit_of_another, "two", 6)
+    valkey.stop()
+
+    assert together == 10
+
+
+@pytest.mark.parametrize("path", [PATTERNS, LIVE_PATHS[0]])
+def test_a_request_too_many_is_told_when_to_come_back(limited: Api, path: str) -> None:
+    limited.verify("patterns")
+    answers = [limited.get(path) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers[:3]] == [200, 200, 200]
+    document = assert_problem(answers[3], 429, "rate_limited")
+    assert document["limit_per_minute"] == 3
+    assert int(answers[3].headers["retry-after"]) >= 1
+
+
+def test_repeated_and_unchanged_answers_count_too(limited: Api) -> None:
+    limited.verify("patterns")
+    etag = limited.get(PATTERNS).headers["etag"]
+
+    held = {"If-None-Match": etag}
+    assert [limited.get(PATTERNS, headers=held).status_code for _ in range(4)] == [304, 304, 429, 429]
+
+
+def test_live_queries_and_snapshots_are_counted_apart(limited: Api) -> None:
+    limited.verify("patterns")
+    assert [limited.get(LIVE_PATHS[0]).status_code for _ in range(4)][-1] == 429
+
+    assert limited.get(PATTERNS).status_code == 200
+
+
+def test_who_has_no_key_uses_nobody_s_limit(limited: Api) -> None:
+    limited.verify("patterns")
+    token = limited.add_key()
+    forged = token[:-1] + ("0" if token[-1] != "0" else "1")
+
+    assert {limited.client.simulate_get(PATTERNS, headers=bearer(forged)).status_code for _ in range(9)} == {401}
+    assert limited.client.simulate_get(PATTERNS, headers=bearer(token)).status_code == 200
+
+
+def test_a_live_query_above_the_slots_is_refused_and_one_after_them_passes() -> None:
+    slots = LiveSlots(1)
+
+    with slots, pytest.raises(ProblemError) as caught, slots:
+        pass
+    with slots:
+        assert caught.value.error == "overloaded"
