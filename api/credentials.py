@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from api.authentication import Gate, KeyRing, Keys
 from api.last_use import LastUse
 from api.reader import Reader
-from api.tokens import tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from api.tokens import Tokens
     from snapshots.settings import Settings
 
 
@@ -30,3 +30,15 @@ def gate_of(
         return Gate(None, tokens)
     key_ring = KeyRing(Reader(authenticator, settings.live_timeout_ms), timer)
     return Gate(Keys(key_ring, LastUse(authenticator, timer), clock), tokens)
+
+
+def tokens_of(settings: Settings, clock: Callable[[], datetime], timer: Callable[[], float]) -> Tokens | None:
+    """Return what checks the tokens of the issuer in the settings, None where there is none.
+
+    Raises SettingsError for a file of public keys that cannot be used.
+    """
+    if settings.jwt_issuer is None:
+        return None
+    from api import tokens  # noqa: PLC0415  # 10 MB of cryptography, for those who use it
+
+    return tokens.tokens_of(settings, clock, timer)

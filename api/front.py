@@ -36,7 +36,6 @@ SHARED_HEADERS: Final = (
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("strict-transport-security", "max-age=31536000"),
 )
 
 
@@ -61,8 +60,12 @@ class Front:
         began = time.perf_counter()
         request_id = environ[REQUEST_ID] = self._name(environ.get("HTTP_X_REQUEST_ID"))
         answer = self._repeats.find(environ) or self._answer(environ)
-        start_response(answer.status, [*answer.headers, ("x-request-id", request_id), *SHARED_HEADERS])
-        self._record(environ, answer, time.perf_counter() - began)
+        start_response(answer.status, [*answer.headers, ("x-request-id", request_id)])
+        seconds = time.perf_counter() - began
+        method, status = environ["REQUEST_METHOD"], int(answer.status[:3])
+        self._metrics.count(answer.route, method, status, seconds)
+        if self._log is not None:
+            self._log.write(request_id, method, environ["PATH_INFO"], status, seconds, answer)
         return answer.body
 
     def _name(self, given: str | None) -> str:
@@ -88,26 +91,12 @@ class Front:
         """Let the application answer, and keep the answer where it may be repeated."""
         started: list[Any] = []
         body = self._application(environ, _capture(started))
-        answer = Answer(started[0], started[1], list(body), environ.get(ROUTE, "none"), environ.get(CALLER))
+        route, caller = environ.get(ROUTE, "none"), environ.get(CALLER)
+        answer = Answer.of(started[0], _shared(*started), list(body), route, caller)
         terms = environ.get(REPEATABLE)
         if terms is not None:
             self._repeats.keep(environ, answer, terms)
         return answer
-
-    def _record(self, environ: dict[str, Any], answer: Answer, seconds: float) -> None:
-        status = int(answer.status[:3])
-        method = environ["REQUEST_METHOD"]
-        self._metrics.count(answer.route, method, status, seconds)
-        if self._log is not None:
-            self._log.write(
-                request_id=environ[REQUEST_ID],
-                method=method,
-                path=environ["PATH_INFO"],
-                status=status,
-                seconds=seconds,
-                size=sum(map(len, answer.body)),
-                caller=answer.caller,
-            )
 
 
 def _capture(started: list[Any]) -> Callable[..., Any]:
@@ -116,6 +105,11 @@ def _capture(started: list[Any]) -> Callable[..., Any]:
         return lambda _: None
 
     return start_response
+
+
+def _shared(status: str, headers: Headers) -> Headers:
+    """Return the headers with those that all share; a 304 goes without: the client keeps those of the answer it has."""
+    return headers if status.startswith("304") else [*headers, *SHARED_HEADERS]
 
 
 def _body_bytes(environ: dict[str, Any]) -> int:
@@ -133,4 +127,4 @@ def _problem(environ: dict[str, Any], problem: ProblemError) -> Answer:
         *((name.lower(), value) for name, value in problem.headers.items()),
     ]
     status = f"{problem.status.value} {problem.status.phrase}"
-    return Answer(status, headers, [document], environ.get(ROUTE, "none"), None)
+    return Answer.of(status, [*headers, *SHARED_HEADERS], [document], environ.get(ROUTE, "none"), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -42,24 +42,27 @@ class Metrics:
         """Take the folder where several processes meet, None for one alone."""
         self._registry = CollectorRegistry()
         self._folder = folder
-        labels = ("route", "method", "status")
-        self._requests = Counter("activity_http_requests", "Requests answered.", labels, registry=self._registry)
         self._durations = Histogram(
             "activity_http_request_duration_seconds",
             "Time from a request's arrival in the process to its answer.",
-            ("route",),
+            ("route", "method", "status"),
             registry=self._registry,
             buckets=_SECONDS,
         )
         # A look-up by labels costs more than counting does.
-        self._counters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._children: dict[tuple[str, str, int], Histogram] = {}
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
         key = (route, method, status)
-        counters = self._counters.get(key) or self._counters.setdefault(key, self._children(*key))
-        counters[0].inc()
-        counters[1].observe(seconds)
+        child = self._children.get(key)
+        if child is None:
+            known = method if method in _METHODS else "other"
+            # A made-up method takes no place in the dictionary.
+            child = self._durations.labels(route, known, str(status))
+            if known == method:
+                self._children[key] = child
+        child.observe(seconds)
 
     def exposition(self, ages: Collector | None = None) -> bytes:
         """Return all numbers as text, those of the other processes and of `ages` included."""
@@ -71,10 +74,6 @@ class Metrics:
         if ages is not None:
             own.register(ages)
         return generate_latest(registry) + generate_latest(own)
-
-    def _children(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
-        known = method if method in _METHODS else "other"
-        return self._requests.labels(route, known, str(status)), self._durations.labels(route)
 
 
 class SnapshotAges(Collector):

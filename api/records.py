@@ -11,7 +11,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
-    from api.authentication import Caller
+    from api.repeats import Answer
 
 #: Lines are written together: so many, or those of so long (seconds).
 _LINES: Final = 64
@@ -27,24 +27,34 @@ class AccessLog:
         self._stream = stream
         self._lines: deque[str] = deque()
         self._lock = Lock()
+        self._second = (0, "")
 
     def keep_flushing(self) -> None:
         """Write what is noted, every half second from now on, and when the process ends."""
         atexit.register(self.flush)
         Thread(target=self._flush_forever, name="access-log", daemon=True).start()
 
-    def write(  # noqa: PLR0913  # the members of a line
-        self, *, request_id: str, method: str, path: str, status: int, seconds: float, size: int, caller: Caller | None
+    def write(  # noqa: PLR0913, PLR0917  # the members of a line; naming them costs, and this runs for every request
+        self, request_id: str, method: str, path: str, status: int, seconds: float, answer: Answer
     ) -> None:
-        """Note one answer; `size` is the body's, bytes."""
+        """Note one answer, given after `seconds`."""
+        caller = answer.caller
         who = f',"tenant_id":{quoted(caller.tenant_id)},"key_id":{quoted(caller.key_id)}' if caller else ""
         self._lines.append(
-            f'{{"time":"{datetime.now(UTC).isoformat()}","event":"request","request_id":"{request_id}"'
-            f',"method":{quoted(method)},"path":{quoted(path[:_MAX_PATH_CHARS])},"status":{status}'
-            f',"duration_ms":{seconds * 1000:.3f},"bytes":{size}{who}}}\n'
+            f'{{"time":"{self._time()}","event":"request","request_id":"{request_id}","method":{quoted(method)}'
+            f',"path":{quoted(path[:_MAX_PATH_CHARS])},"status":{status}'
+            f',"duration_ms":{seconds * 1000:.3f},"bytes":{answer.size}{who}}}\n'
         )
         if len(self._lines) >= _LINES:
             self.flush()
+
+    def _time(self) -> str:
+        """Return the present instant; its second is put into words once."""
+        now = time.time()
+        second = int(now)
+        if second != self._second[0]:
+            self._second = (second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        return f"{self._second[1]}.{int((now - second) * 1000):03d}Z"
 
     def flush(self) -> None:
         """Write the lines noted so far."""

@@ -36,6 +36,11 @@ _ON_EVERY_SERVER = {"migrations", "signals", "worker"}
 _DEFAULT_SERVER = "pg18"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that sizes the suites against served processes."""
+    parser.addoption("--full-size", action="store_true", help="run the suites of tests/served at full size")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of these folders on each supported server."""
     if "server" in metafunc.fixturenames:

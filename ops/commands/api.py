@@ -14,7 +14,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from api.tokens import tokens_of
+from api.credentials import tokens_of
 from ops import logs, startup
 from snapshots import settings
 
