@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from api.reader import Reader
 
 CACHE_TTL_S: Final = 1.0
-_CACHE_BYTES: Final = 64 * 2**20
+_CACHE_BYTES: Final = 2 * 2**20
 
 
 def _present() -> Select[*tuple[Any, ...]]:

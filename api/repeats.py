@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 STALE_HEADER: Final = "snapshot-stale"
 #: Headers of a body, which a 304 does not have.
 _OF_BODY: Final = frozenset({"content-length", "content-type", "content-encoding"})
-_CAPACITY_BYTES: Final = 8 * 2**20
-_CAPACITY: Final = 1_000
+_CAPACITY_BYTES: Final = 2 * 2**20
+_CAPACITY: Final = 256
 #: What an answer takes beside its body, about.
 _OVERHEAD_BYTES: Final = 4096
 
@@ -50,20 +50,38 @@ class Answer:
         return cls(status, headers, body, route, caller, sum(map(len, body)))
 
 
-@dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer in its forms, fresh and stale; `full` is None while nobody has asked for the body.
+    """An answer that may be repeated; each of its forms is made when it is first asked for."""
 
-    All are made when it is kept, so that repeating one makes nothing.
-    """
+    __slots__ = ("_forms", "answer", "terms")
 
-    terms: Repeatable
-    unchanged: tuple[Answer, Answer]
-    full: tuple[Answer, Answer] | None
+    def __init__(self, answer: Answer, terms: Repeatable) -> None:
+        """Take the answer as it was sent: one without a body serves those who hold it."""
+        self.answer = answer
+        self.terms = terms
+        self._forms: dict[tuple[bool, bool], Answer | None] = {}
 
     @property
     def weight(self) -> int:
-        return (self.full[0].size if self.full else 0) + _OVERHEAD_BYTES
+        """About how many bytes it takes to keep."""
+        return self.answer.size + _OVERHEAD_BYTES
+
+    def form(self, *, has_body: bool, is_stale: bool) -> Answer | None:
+        """Return the answer in one of its forms; None when the body is asked for and is not here."""
+        form = (has_body, is_stale)
+        if form not in self._forms:
+            self._forms[form] = self._make(has_body=has_body, is_stale=is_stale)
+        return self._forms[form]
+
+    def _make(self, *, has_body: bool, is_stale: bool) -> Answer | None:
+        answer = self.answer
+        if has_body and answer.status.startswith("304"):
+            return None
+        dropped = {STALE_HEADER} if has_body else {STALE_HEADER, *_OF_BODY}
+        headers = [(name, value) for name, value in answer.headers if name.lower() not in dropped]
+        headers.append((STALE_HEADER, "?1" if is_stale else "?0"))
+        status, body = (answer.status, answer.body) if has_body else ("304 Not Modified", [])
+        return Answer.of(status, headers, body, answer.route, self.terms.caller)
 
 
 class Repeats:
@@ -86,20 +104,19 @@ class Repeats:
         if kept is None or self._timer() >= kept.terms.until:
             return None
         held = environ.get("HTTP_IF_NONE_MATCH")
-        forms = kept.full if held is None else kept.unchanged
-        if forms is None or (held is not None and held != kept.terms.etag):
+        if held is not None and held != kept.terms.etag:
             return None
         now, caller = self._clock(), kept.terms.caller
-        if not caller.is_valid_at(now) or not self._limit.take(caller.key_id):
+        answer = kept.form(has_body=held is None, is_stale=now > kept.terms.stale_after)
+        if answer is None or not caller.is_valid_at(now) or not self._limit.take(caller.key_id):
             return None
-        return forms[now > kept.terms.stale_after]
+        return answer
 
     def keep(self, environ: dict[str, Any], answer: Answer, terms: Repeatable) -> None:
-        """Keep an `answer` to a GET on its `terms`: with a body for those who ask for it, without for the others."""
+        """Keep an `answer` to a GET on its `terms`."""
         if environ["REQUEST_METHOD"] != "GET" or answer.status[:3] not in {"200", "304"}:
             return
-        full = _forms(answer, terms) if answer.status.startswith("200") else None
-        kept = _Kept(terms, _forms(_bare(answer), terms), full)
+        kept = _Kept(answer, terms)
         if self._bytes + kept.weight > _CAPACITY_BYTES or len(self._kept) >= _CAPACITY:
             self._make_room()
         self._kept[_key(environ)] = kept
@@ -124,19 +141,3 @@ def _key(environ: dict[str, Any]) -> tuple[object, ...]:
         environ.get("HTTP_ORIGIN"),
         environ["REQUEST_METHOD"],
     )
-
-
-def _bare(answer: Answer) -> Answer:
-    """Return the 304 in place of `answer`."""
-    headers = [(name, value) for name, value in answer.headers if name.lower() not in _OF_BODY]
-    return Answer.of("304 Not Modified", headers, [], answer.route, answer.caller)
-
-
-def _forms(answer: Answer, terms: Repeatable) -> tuple[Answer, Answer]:
-    """Return `answer` as it is while fresh, and once stale."""
-    lasting = [(name, value) for name, value in answer.headers if name.lower() != STALE_HEADER]
-    fresh, stale = (
-        Answer.of(answer.status, [*lasting, (STALE_HEADER, flag)], answer.body, answer.route, terms.caller)
-        for flag in ("?0", "?1")
-    )
-    return fresh, stale

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: A value that has no NUL: PostgreSQL holds none.
 _VALUE: Final = text(pattern=r"^[^\u0000]+$", minLength=1, maxLength=MAX_VALUE_CHARS)
+#: A cursor's letters are those of base64url.
+_CURSOR: Final = text(pattern=r"^[A-Za-z0-9_-]+$", minLength=1, maxLength=MAX_CURSOR_CHARS)
 
 
 def query(name: str, schema: Schema, description: str, *, required: bool = False) -> dict[str, Any]:
@@ -61,12 +63,12 @@ RUN_ID: Final = {
     "in": "path",
     "required": True,
     "description": "The run. Slashes in it are sent as they are or as %2F.",
-    "schema": text(minLength=1, maxLength=MAX_VALUE_CHARS),
+    "schema": _VALUE,
 }
 RUN: Final = (
     RUN_ID,
     _limit(run_detail.DEFAULT_LIMIT, run_detail.MAX_LIMIT),
-    query("cursor", text(minLength=1, maxLength=MAX_CURSOR_CHARS), "The next_cursor of the page before."),
+    query("cursor", _CURSOR, "The next_cursor of the page before."),
 )
 RUNS: Final = (
     query("state", one_of(summaries.STATES), "Only runs in this state."),
@@ -77,5 +79,5 @@ RUNS: Final = (
     query("sort", one_of(runs.SORTS) | {"default": runs.SORTS[0]}, "What orders the runs; those without it are last."),
     query("order", one_of(runs.ORDERS) | {"default": runs.ORDERS[0]}, "The direction."),
     _limit(runs.DEFAULT_LIMIT, runs.MAX_LIMIT),
-    query("cursor", text(minLength=1, maxLength=MAX_CURSOR_CHARS), "The next_cursor of the page before."),
+    query("cursor", _CURSOR, "The next_cursor of the page before."),
 )
