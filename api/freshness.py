@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import and_, func, literal, select
 
 from snapshots.body import Provenance, instant
 from snapshots.signals import SIGNALS
-from snapshots.tables import attempt, freshness
+from snapshots.tables import attempt, freshness, quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +20,18 @@ _OVER = ("succeeded", "failed")
 
 
 def statement(tenant_id: str) -> Select[*tuple[Any, ...]]:
-    """Return the rows of the tenant's slot, one per signal that was ever computed for it."""
-    return select(
-        *(freshness.c[name] for name in ("signal", "as_of", "verified_at", "period_s", "rule_version"))
-    ).where(freshness.c.slot == func.signals.slot_of(tenant_id))
+    """Return the rows of the tenant's slot, one per signal that was ever computed for it.
+
+    A tenant that is set aside, since its data breaks the signal, was last confirmed before its first failure.
+    """
+    of_slot = [freshness.c[name] for name in ("signal", "as_of", "period_s", "rule_version")]
+    verified_at = func.least(freshness.c.verified_at, quarantine.c.first_failed_at).label("verified_at")
+    is_aside = and_(quarantine.c.signal == freshness.c.signal, quarantine.c.tenant_id == tenant_id)
+    return (
+        select(*of_slot, verified_at, quarantine.c.first_failed_at.is_not(None).label("is_failing"))
+        .select_from(freshness.outerjoin(quarantine, is_aside))
+        .where(freshness.c.slot == func.signals.slot_of(tenant_id))
+    )
 
 
 def attempts(tenant_id: str) -> Select[*tuple[Any, ...]]:
@@ -58,7 +66,7 @@ def _signal(name: str, row: Row[Any] | None, last: Row[Any] | None, now: datetim
 def _never() -> dict[str, object]:
     """Return the members of a signal that was never computed: not fresh, and nothing is known of it."""
     unknown = ("as_of", "verified_at", "age_s", "stale_after", "next_refresh_at", "rule_version")
-    return {**dict.fromkeys(unknown), "stale": True}
+    return {**dict.fromkeys(unknown), "stale": True, "failing": False}
 
 
 def _ages(row: Row[Any], now: datetime) -> dict[str, object]:
@@ -71,6 +79,7 @@ def _ages(row: Row[Any], now: datetime) -> dict[str, object]:
         "next_refresh_at": instant(provenance.next_refresh_at),
         "rule_version": row.rule_version,
         "stale": now > provenance.stale_after,
+        "failing": row.is_failing,
     }
 
 

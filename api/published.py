@@ -11,7 +11,7 @@ from sqlalchemy import Text, and_, bindparam, func, null, select, union_all
 from api.caching import ShortCache
 from api.problems import ProblemError
 from snapshots.body import DEFAULT_LIMIT, PastProvenance, Provenance, instant, join, slice_items
-from snapshots.tables import freshness, snapshot, snapshot_history
+from snapshots.tables import freshness, quarantine, snapshot, snapshot_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,14 +29,16 @@ def _present() -> Select[*tuple[Any, ...]]:
     """Return the look-up of what a tenant is served: built once, since that takes longer than running it."""
     tenant, signal = bindparam("tenant", type_=Text), bindparam("signal", type_=Text)
     of_tenant = and_(snapshot.c.signal == freshness.c.signal, snapshot.c.tenant_id == tenant)
+    is_aside = and_(quarantine.c.signal == freshness.c.signal, quarantine.c.tenant_id == tenant)
     own = ("version", "content", "items", "window_json", "as_of", "computed_at", "rule_version")
     shared = ("as_of", "verified_at", "period_s", "window_json", "empty_content", "rule_version")
     return (
         select(
             *(freshness.c[name].label(f"slot_{name}") for name in shared),
             *(snapshot.c[name] for name in own),
+            quarantine.c.first_failed_at.label("failing_since"),
         )
-        .select_from(freshness.outerjoin(snapshot, of_tenant))
+        .select_from(freshness.outerjoin(snapshot, of_tenant).outerjoin(quarantine, is_aside))
         .where(freshness.c.signal == signal, freshness.c.slot == func.signals.slot_of(tenant))
     )
 
@@ -103,7 +105,7 @@ class Snapshots:
         for row in self._reader.rows(_PRESENT, {"tenant": tenant_id, "signal": signal}, tenant_id=tenant_id):
             published = replace(_published(row, tenant_id, signal), read_at=read_at)
             return self._cache.keep((tenant_id, signal), published)
-        raise ProblemError(503, "snapshot_not_ready", f"{signal}: not computed yet; the first refresh is under way")
+        raise _not_ready(signal)
 
     def kept(self, tenant_id: str, signal: str, as_of: datetime) -> Published:
         """Return the newest kept version of `as_of` or before (R30).
@@ -140,6 +142,8 @@ def _past(row: Row[Any], tenant_id: str, signal: str) -> Published:
 
 
 def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
+    if row.version is None and row.failing_since is not None:
+        raise _not_ready(signal)
     if row.version is None:
         return Published(
             row.slot_window_json,
@@ -149,7 +153,7 @@ def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
             _identity(tenant_id, signal, row.slot_empty_content),
         )
     # A refresh that confirms the content moves the slot on; one of this tenant alone moves the snapshot past it.
-    slot_is_newer = row.slot_as_of >= row.as_of
+    slot_is_newer = row.slot_as_of >= row.as_of and row.failing_since is None
     return Published(
         row.slot_window_json if slot_is_newer else row.window_json,
         row.content,
@@ -171,15 +175,22 @@ def _of_slot(row: Row[Any]) -> Provenance:
 
 
 def _of_tenant(row: Row[Any]) -> Provenance:
+    # A tenant that is set aside was last confirmed before its first failure, whatever its slot says since.
+    is_failing = row.failing_since is not None and row.failing_since < row.slot_verified_at
+    moves = row.slot_window_json is not None and not is_failing
     return Provenance(
         # Confirmation moves the instant of what has a window; scores hold for the instant they were computed for (R27).
-        as_of=row.as_of if row.slot_window_json is None else max(row.as_of, row.slot_as_of),
+        as_of=max(row.as_of, row.slot_as_of) if moves else row.as_of,
         computed_at=row.computed_at,
         version=row.version,
         rule_version=row.rule_version,
-        verified_at=row.slot_verified_at,
+        verified_at=row.failing_since if is_failing else row.slot_verified_at,
         period_s=row.slot_period_s,
     )
+
+
+def _not_ready(signal: str) -> ProblemError:
+    return ProblemError(503, "snapshot_not_ready", f"{signal}: not computed yet; the first refresh is under way")
 
 
 def _identity(*parts: str) -> str:

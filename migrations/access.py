@@ -76,6 +76,12 @@ def revoke_lasting() -> None:
     )
 
 
+def show_quarantine() -> None:
+    """Let a reader see since when its tenant is set aside, and not why: an error may quote what broke."""
+    _policy("quarantine", "reader", READER_ROLE, NAMED_TENANT, command="select")
+    op.execute(f"grant select (signal, tenant_id, first_failed_at) on {SCHEMA}.quarantine to {READER_ROLE}")
+
+
 def allow_touching_keys() -> None:
     """Let the authenticator write down when a key was last used, and nothing else of it."""
     op.execute(f"grant update (last_used_at) on {SCHEMA}.api_key to {AUTHENTICATOR_ROLE}")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from snapshots.errors import SettingsError
 
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
+
 PREFIX = "ACTIVITY_"
+#: The settings that hold a password: `ACTIVITY_<NAME>_FILE` may name a file that holds the URL.
+URLS: Final = (
+    "database_url", "worker_database_url", "auth_database_url", "reader_database_url", "broker_url", "rate_limit_url",
+)  # fmt: skip
 
 Flag = Annotated[bool, Field()]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
@@ -24,6 +32,24 @@ ASYMMETRIC: Final = (
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+class _UrlFiles(EnvSettingsSource):
+    """The URLs that variables name a file for. Neither path nor content is in an error: both may hold a password."""
+
+    def __call__(self) -> dict[str, str]:
+        """Return the URLs by setting. Raises SettingsError naming the variable."""
+        named = {name: self.env_vars.get(f"{PREFIX}{name}_file".lower()) for name in URLS}
+        return {name: self._content(name, path) for name, path in named.items() if path is not None}
+
+    def _content(self, name: str, path: str) -> str:
+        direct = f"{PREFIX}{name.upper()}"
+        if f"{PREFIX}{name}".lower() in self.env_vars:
+            raise SettingsError(f"{direct}_FILE: set beside {direct}; expected one of the two")
+        content = _read(f"{direct}_FILE", path).strip()
+        if not content:
+            raise SettingsError(f"{direct}_FILE: the file is empty; expected a URL in it")
+        return content
+
+
 class Settings(BaseSettings):
     """Every setting of every part, with its default and its unit.
 
@@ -32,6 +58,19 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and the files that it names; no `.env` file and no folder of secrets."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _UrlFiles(settings_cls)
 
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL URL of the owner: migrations, and every part without a URL of its own"
@@ -78,11 +117,17 @@ class Settings(BaseSettings):
     prune_period_s: Seconds = Field(3600, description="Seconds between removals of what retention no longer keeps")
     history_days: int = Field(7, ge=1, le=365, description="Days for which replaced snapshots are kept")
     ledger_days: int = Field(14, ge=1, le=365, description="Days for which the ledger of refreshes is kept")
+    quarantine_after: int = Field(
+        3, ge=1, le=100, description="Failures in a row from which a tenant is retried less and less often"
+    )
     refresh_timeout_s: int = Field(240, ge=1, le=1200, description="statement_timeout of a refresh, seconds")
     refresh_work_mem_mb: int = Field(
         64, ge=4, le=4096, description="Memory of each sort or hash of a refresh, MB: too little and it sorts on disk"
     )
     worker_concurrency: int = Field(2, ge=1, le=64, description="Worker processes per `activity worker`")
+    worker_max_memory_mb: int = Field(
+        512, ge=128, le=65_536, description="Memory from which a worker process is replaced after its task, MB"
+    )
 
     api_host: str = Field("127.0.0.1", description="Address on which the API listens")
     api_port: int = Field(8000, ge=1, le=65_535, description="Port on which the API listens")
@@ -223,6 +268,15 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as ex:
         raise SettingsError("; ".join(_explain(dict(error)) for error in ex.errors())) from None
+
+
+def _read(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as ex:
+        raise SettingsError(f"{variable}: the file cannot be read ({ex.strerror})") from None
+    except ValueError:
+        raise SettingsError(f"{variable}: the file is not text; expected a URL in it") from None
 
 
 def _is_redis_url(url: str) -> bool:

@@ -73,6 +73,7 @@ refresh = Table(
     Column("rows_changed", BigInteger),
     Column("error_class", Text),
     Column("error", Text),
+    Column("tenants_failed", Integer, comment="Tenants that were left out, since their data breaks a query"),
     CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
     CheckConstraint("mode in ('tick', 'reconcile', 'manual')", name="known_mode"),
     CheckConstraint("state in ('requested', 'running', 'succeeded', 'failed', 'coalesced')", name="known_state"),
@@ -220,6 +221,23 @@ attention_item = Table(
     UniqueConstraint("tenant_id", "run_id"),
     CheckConstraint("attention_score between 0 and 1", name="score_in_range"),
     CheckConstraint("rank between 1 and 100", name="rank_in_top_hundred"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("signal", Text, nullable=False),
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("failures", Integer, nullable=False, comment="Attempts in a row that failed"),
+    Column("error_class", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("first_failed_at", Instant, nullable=False),
+    Column("last_failed_at", Instant, nullable=False),
+    Column("retry_at", Instant, nullable=False),
+    PrimaryKeyConstraint("signal", "tenant_id"),
+    CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
+    CheckConstraint("failures > 0", name="failures_positive"),
+    CheckConstraint("tenant_id <> ''", name="tenant_named"),
 )
 
 api_key = Table(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, signals
 from kombu import Queue
@@ -21,18 +22,34 @@ if TYPE_CHECKING:
 #: a lost beat is replaced within the two together.
 BEAT_LOOP_S = 2
 BEAT_LOCK_S = 8
+#: The header that says when a message was sent, seconds since 1970: the broker keeps no such time.
+SENT_AT: Final = "activity_sent_at"
 
 
 def create_app(settings: Settings) -> Celery:
     """Return the application for `settings`.
 
-    Raises SettingsError when there is no broker to speak to.
+    Raises SettingsError when there is no broker to speak to, or one of Celery's own variables would name another.
     """
     if settings.broker_url is None:
         raise SettingsError("ACTIVITY_BROKER_URL: not set; expected a URL like redis://:password@host:6379/0")
     app = Celery("activity", broker=settings.broker_url.get_secret_value(), set_as_current=True)
     app.conf.update({**_messages(), **_time_limits(settings), **_worker(settings), **_beat(settings)})
+    _refuse_variables(app, settings.broker_url.get_secret_value())
     return app
+
+
+def _refuse_variables(app: Celery, url: str) -> None:
+    """Raise SettingsError where a variable of a host's Celery would send our messages, or results, elsewhere."""
+    conf = app.conf
+    for name, expected in (
+        ("broker_url", url),
+        ("broker_read_url", url),
+        ("broker_write_url", url),
+        ("result_backend", None),
+    ):
+        if getattr(conf, name) != expected:
+            raise SettingsError(f"CELERY_{name.upper()}: set, and would stand before our own settings; unset it here")
 
 
 def _messages() -> dict[str, Any]:
@@ -40,6 +57,7 @@ def _messages() -> dict[str, Any]:
     return {
         "task_serializer": "json",
         "accept_content": ["json"],
+        "result_backend": None,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         "task_queues": [Queue(SCHEDULED_QUEUE), Queue(MANUAL_QUEUE)],
@@ -66,6 +84,8 @@ def _time_limits(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,
+            # A publication may then be doubled, which does no harm; a lost one costs a period.
+            "retry_on_timeout": True,
         },
     }
 
@@ -77,6 +97,7 @@ def _worker(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_max_tasks_per_child": 1000,
+        "worker_max_memory_per_child": settings.worker_max_memory_mb * 1024,  # kB
         "worker_soft_shutdown_timeout": 5.0,
         "broker_connection_retry_on_startup": True,
     }
@@ -93,6 +114,12 @@ def _beat(settings: Settings) -> dict[str, Any]:
         "redbeat_key_prefix": "activity:beat:",
         "redbeat_lock_timeout": BEAT_LOCK_S,
     }
+
+
+@signals.before_task_publish.connect
+def _note_time(headers: dict[str, Any], **_: object) -> None:
+    """Write into a message when it was sent, so that its age in the queue can be told."""
+    headers[SENT_AT] = time.time()
 
 
 @signals.worker_ready.connect

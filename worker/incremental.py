@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Order:
     """What a batch is to do: for whom, under which ledger row, from which place of the queue on, and how much of it.
 
-    `limit` None takes every mark there is.
+    `limit` None takes every mark there is; `excluded` are tenants of the shard that are set aside (worker.quarantine).
     """
 
     signal: Signal
@@ -46,6 +46,7 @@ class Order:
     tenants: Sequence[str] | None = None
     after: str = START
     limit: int | None = None
+    excluded: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def reconcile(conn: Connection, order: Order, settings: Settings, instant: Insta
     if first.method == "full":
         return first
     stage.prepare(conn)
-    scope = Scope("every", order.shard)
+    scope = Scope("every", order.shard, excluded=order.excluded)
     again = replace(instant, fence=next_fence)
     compute(conn, order.signal, scope, _parameters(order, settings, again), keep=True)
     publication = _publication(order, again, scope)
@@ -121,11 +122,12 @@ def must_read_all(conn: Connection, order: Order, settings: Settings, as_of: dat
 
 def _refresh_changed(conn: Connection, order: Order, settings: Settings, instant: Instant, known: _Known) -> Batch:
     """Recompute whole what the marks and the clock name, and publish the tenants that it changes."""
-    scope = Scope("changed", order.shard)
+    scope = Scope("changed", order.shard, excluded=order.excluded)
     taken = marks.take(conn, order.signal, order.shard, after=order.after, limit=order.limit)
     parameters = {**_parameters(order, settings, instant, only_changed=True), "since": known.since}
     clock = queries.load(order.signal.clock)
     conn.execute(clock.text, {name: parameters[name] for name in clock.params})
+    scope.forget_excluded(conn)
     compute(conn, order.signal, scope, parameters, keep=True)
     publication = _publication(order, instant, scope)
     result = publish(conn, publication, settings)
@@ -142,7 +144,7 @@ def _refresh_all(
     conn: Connection, order: Order, settings: Settings, instant: Instant, capture: str | None
 ) -> RefreshResult:
     """Recompute every tenant of the shard; where changes are captured, the facts are made anew from here on."""
-    scope = Scope("every", order.shard)
+    scope = Scope("every", order.shard, excluded=order.excluded)
     taken = marks.take(conn, order.signal, order.shard)
     compute(conn, order.signal, scope, _parameters(order, settings, instant), keep=capture is not None)
     publication = _publication(order, instant, scope)
@@ -171,7 +173,14 @@ def _publication(order: Order, instant: Instant, scope: Scope) -> Publication:
 
 
 def _parameters(order: Order, settings: Settings, instant: Instant, *, only_changed: bool = False) -> dict[str, object]:
-    return order.signal.parameters(settings, instant.as_of, order.tenants, shard=order.shard, only_changed=only_changed)
+    return order.signal.parameters(
+        settings,
+        instant.as_of,
+        order.tenants,
+        shard=order.shard,
+        only_changed=only_changed,
+        excluded=() if order.tenants is not None else order.excluded,
+    )
 
 
 def _facts_as_of(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import func, select, text, update
 
 from snapshots.tables import refresh
+from worker.errors import first_line
 from worker.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ class Asked:
     shard: Shard
     tenants: tuple[str, ...] | None
     is_full: bool
-
-
-#: Of an error's message, this many characters are kept: enough to act on, too few for a dump of rows.
-ERROR_LENGTH = 500
 
 
 def request(  # noqa: PLR0913  # one argument per column that the asker decides
@@ -102,6 +99,7 @@ def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> 
         "method": result.method,
         "marks": result.marks,
         "drift": result.drift,
+        "tenants_failed": result.tenants_failed,
         "error_class": None,
         "error": None,
     }
@@ -111,7 +109,7 @@ def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> 
 def mark_failed(conn: Connection, refresh_id: int, error: BaseException, *, will_retry: bool) -> None:
     """Write down why an attempt failed; one that is tried again goes back to `requested`, its error kept."""
     over: dict[str, object] = {"state": "failed", "finished_at": func.clock_timestamp()}
-    values: dict[str, object] = {"error_class": type(error).__name__, "error": _first_line(error)}
+    values: dict[str, object] = {"error_class": type(error).__name__, "error": first_line(error)}
     values |= {"state": "requested"} if will_retry else over
     conn.execute(update(refresh).where(refresh.c.refresh_id == refresh_id).values(values))
 
@@ -135,9 +133,3 @@ def _transition(conn: Connection, refresh_id: int, state: str, values: dict[str,
     """Change the row while it is in `state`, and tell whether it was: of two workers, one wins."""
     condition = refresh.c.refresh_id == refresh_id, refresh.c.state == state
     return bool(conn.execute(update(refresh).where(*condition).values(values)).rowcount)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the driver's own message: SQLAlchemy's would repeat the statement and its parameters."""
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip().splitlines() or [""])[0][:ERROR_LENGTH]

@@ -65,6 +65,7 @@ def _parameters(publication: Publication, settings: Settings) -> dict[str, objec
     return {
         "signal": signal.name,
         "every_tenant": scope.extent == "every",
+        "excluded": list(scope.excluded),
         "shard": scope.shard.number,
         "shards": scope.shard.count,
         "as_of": as_of,

@@ -10,13 +10,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from snapshots.facts import fact_state
 from snapshots.tables import freshness
-from worker import ledger, locks, marks
+from worker import ledger, locks, marks, quarantine
+from worker.aside import retry_due, set_aside
+from worker.errors import TenantDataError, first_line
 from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
+from worker.limits import set_limits
 from worker.marks import START
 from worker.publish import draw_fence
 from worker.registry import SIGNALS
@@ -36,15 +39,12 @@ _log = logging.getLogger(__name__)
 #: The errors after which an attempt is worth repeating; the tasks retry on these and no others.
 RETRYABLE: Final = (DBAPIError,)
 
-#: What a refresh may take, until its transaction ends.
-_LIMITS: Final = text("select set_config('statement_timeout', :timeout, true), set_config('work_mem', :work_mem, true)")
-
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at a refresh: the ledger row it reports to, what it covers, and whether it waits for another to end.
 
-    `is_full` compares what is kept with a full recompute and repairs it.
+    `is_full` compares what is kept with a full recompute and repairs it; `is_manual` is what an operator asked for.
     """
 
     signal: str
@@ -54,6 +54,7 @@ class Attempt:
     is_full: bool = False
     waits: bool = False
     will_retry: bool = False
+    is_manual: bool = False
 
 
 def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult | None:
@@ -116,12 +117,45 @@ def _instant(conn: Connection) -> Instant:
 def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Instant) -> RefreshResult:
     limit = settings.refresh_batch_marks
     order = Order(SIGNALS[attempt.signal], attempt.refresh_id, attempt.shard, attempt.tenants, limit=limit)
+    order = _without_quarantined(conn, order, is_manual=attempt.is_manual)
     _clear_for_full(conn, order, settings, instant)
-    result = _drain(conn, order, settings, instant)
-    is_comparable = result.method == "incremental" and result.is_drained
-    if attempt.is_full and attempt.tenants is None and is_comparable:
-        result = _reconcile(conn, order, settings).after(result)
+    result = _drained(conn, order, settings, instant)
+    if attempt.is_full and attempt.tenants is None and result.method == "incremental" and result.is_drained:
+        result = _reconcile(conn, _without_quarantined(conn, order), settings).after(result)
+    if order.excluded:
+        retry_due(conn, order, settings, _instant(conn), since=instant.as_of)
     return result
+
+
+def _without_quarantined(conn: Connection, order: Order, *, is_manual: bool = False) -> Order:
+    """Return the order without the tenants that are set aside; an operator's request has them tried again at once."""
+    if order.tenants is not None:
+        return order
+    with conn.begin():
+        if is_manual:
+            quarantine.retry_now(conn, order.signal.name, order.shard)
+        return replace(order, excluded=quarantine.excluded(conn, order.signal.name, order.shard))
+
+
+def _drained(conn: Connection, order: Order, settings: Settings, instant: Instant) -> RefreshResult:
+    """Refresh what the order asks for; tenants whose data breaks that are set aside, and the others go on.
+
+    Raises TenantDataError for those that were asked for by name, once the others are done.
+    """
+    try:
+        result = _drain(conn, order, settings, instant)
+    except DBAPIError as ex:
+        failed = set_aside(conn, order, settings, instant, ex)
+        if order.tenants is not None:
+            rest = [tenant for tenant in order.tenants if tenant not in failed]
+            if rest:
+                _drained(conn, replace(order, tenants=rest), settings, _instant(conn))
+            raise TenantDataError(f"{', '.join(failed)}: {first_line(ex)}") from None
+        return _drained(conn, replace(order, excluded=[*order.excluded, *failed]), settings, _instant(conn))
+    if order.tenants is not None:
+        with conn.begin():
+            quarantine.release(conn, order.signal.name, order.tenants)
+    return replace(result, tenants_failed=len(order.excluded))
 
 
 def _clear_for_full(conn: Connection, order: Order, settings: Settings, instant: Instant) -> None:
@@ -135,7 +169,7 @@ def _clear_for_full(conn: Connection, order: Order, settings: Settings, instant:
         is_long = is_long and must_read_all(conn, order, settings, instant.as_of)
     while is_long:
         with conn.begin():
-            conn.execute(_LIMITS, _limits(settings))
+            set_limits(conn, settings)
             is_long = discard_marks(conn, order) == order.limit
 
 
@@ -145,7 +179,7 @@ def _drain(conn: Connection, order: Order, settings: Settings, instant: Instant)
     result, after = None, START
     while True:
         with conn.begin():
-            conn.execute(_LIMITS, _limits(settings))
+            set_limits(conn, settings)
             batch = refresh_batch(conn, replace(order, after=after), settings, instant)
         result = batch.result if result is None else batch.result.after(result)
         after = batch.last
@@ -158,13 +192,9 @@ def _reconcile(conn: Connection, order: Order, settings: Settings) -> RefreshRes
     """Compare with a full recompute, both on one state of the source."""
     conn.execution_options(isolation_level="REPEATABLE READ")
     with conn.begin():
-        conn.execute(_LIMITS, _limits(settings))
+        set_limits(conn, settings)
         instant, (_, next_fence) = Instant(*draw_fence(conn)), draw_fence(conn)
         return reconcile(conn, order, settings, instant, next_fence)
-
-
-def _limits(settings: Settings) -> dict[str, str]:
-    return {"timeout": f"{settings.refresh_timeout_s}s", "work_mem": f"{settings.refresh_work_mem_mb}MB"}
 
 
 def refresh(  # noqa: PLR0913  # what is refreshed, and what the ledger is told
@@ -217,6 +247,7 @@ def refresh_requested(
         is_full=asked.is_full,
         waits=True,
         will_retry=will_retry,
+        is_manual=True,
     )
     return _reported(run(engine, attempt, settings), refresh_id, asked.signal)
 

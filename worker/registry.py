@@ -161,6 +161,8 @@ _PRESENT_TENANT: Final = (
     .scalar_subquery()
 )
 
+_SOURCE_RUN: Final = table("source_run", column("tenant_id"), schema="signals")
+
 _PATTERNS: Final = Signal(
     name="patterns",
     rule_version="1.0",
@@ -176,6 +178,7 @@ _PATTERNS: Final = Signal(
     ),
     clock="pattern_clock",
     sources=("public.aos_traces", "public.aos_trace_steps"),
+    tenants=_SOURCE_TRACE,
     stated=_patterns_stated,
     bound=_patterns_bound,
     window=_patterns_window,
@@ -192,6 +195,7 @@ _COST: Final = Signal(
     queue=Queue(dirty_agent, stage.stage_dirty_agent, tenant=dirty_agent.c.tenant_id),
     clock="cost_clock",
     sources=("public.runs",),
+    tenants=_SOURCE_RUN,
     stated=_cost_stated,
     bound=_cost_bound,
     window=_cost_window,
@@ -209,6 +213,7 @@ _ATTENTION: Final = Signal(
     queue=Queue(dirty_run, stage.stage_dirty_run, tenant=dirty_run.c.tenant_id),
     clock="attention_clock",
     sources=("public.runs",),
+    tenants=_SOURCE_RUN,
     stated=_attention_stated,
     bound=_attention_bound,
     moves_with_clock=True,

@@ -16,7 +16,8 @@ class RefreshResult:
     """One finished refresh: counts of what its SQL saw and wrote.
 
     `marks` are the change marks it consumed; `drift` is the number of tenants that a full recompute had to repair, None
-    where nothing was compared; `is_drained` tells whether no mark that had been there was left.
+    where nothing was compared; `is_drained` tells whether no mark that had been there was left; `tenants_failed` are
+    those that are set aside, since their data breaks a query.
     """
 
     signal: str
@@ -29,6 +30,7 @@ class RefreshResult:
     marks: int = 0
     drift: int | None = None
     is_drained: bool = True
+    tenants_failed: int = 0
 
     @property
     def rows_changed(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, true
 
 from worker.shards import WHOLE
 from worker.signal import in_stage
@@ -24,11 +24,15 @@ Extent = Literal["every", "tenants", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The rows that a refresh answers for; `tenants` are named where the extent is `tenants`."""
+    """The rows that a refresh answers for; `tenants` are named where the extent is `tenants`.
+
+    `excluded` are the tenants that are set aside: their facts and snapshots stay as they are.
+    """
 
     extent: Extent = "every"
     shard: Shard = WHOLE
     tenants: Sequence[str] | None = None
+    excluded: Sequence[str] = ()
 
     def note_tenants(self, conn: Connection) -> None:
         """Note the tenants that were asked for, as those whose answer is published."""
@@ -39,11 +43,19 @@ class Scope:
         """Return the condition that a kept row is in scope: found anew, or gone."""
         if self.extent == "tenants":
             return self.answers(kept.table)
-        mine = self.shard.holds(kept.table.c.tenant_id)
+        mine = self.shard.holds(kept.table.c.tenant_id) & self._includes(kept.table)
         return mine if self.extent == "every" else kept.changed.among(kept.table) & mine
 
     def answers(self, rows: Table) -> ColumnElement[bool]:
         """Return the condition that a row is of a tenant whose answer this refresh publishes."""
         if self.extent == "every":
-            return self.shard.holds(rows.c.tenant_id)
+            return self.shard.holds(rows.c.tenant_id) & self._includes(rows)
         return in_stage(rows.c.tenant_id, stage_tenant.c.tenant_id)
+
+    def forget_excluded(self, conn: Connection) -> None:
+        """Take the tenants that are set aside out of those whose answer is published."""
+        if self.excluded:
+            conn.execute(delete(stage_tenant).where(stage_tenant.c.tenant_id.in_(self.excluded)))
+
+    def _includes(self, rows: Table) -> ColumnElement[bool]:
+        return rows.c.tenant_id.not_in(self.excluded) if self.excluded else true()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy import ColumnElement, Table, TableClause
 
     from snapshots.settings import Settings
     from worker.shards import Shard
@@ -83,8 +83,8 @@ class Signal:
 
     `stated` is what the content says it was computed with; `bound` are the queries' own binds; `window` is the body's
     `window` member, None where the signal has none. `queue` and `clock` (a query) say what changed since the last
-    refresh; `sources` are the tables whose triggers fill the queue. `moves_with_clock` marks content that ages without
-    a change of its rows (R26).
+    refresh; `sources` are the tables whose triggers fill the queue, `tenants` is where the tenants with rows are found.
+    `moves_with_clock` marks content that ages without a change of its rows (R26).
     """
 
     name: str
@@ -94,12 +94,13 @@ class Signal:
     queue: Queue
     clock: str
     sources: tuple[str, ...]
+    tenants: TableClause
     stated: Callable[[Settings], Mapping[str, object]]
     bound: Callable[[Settings, datetime], Mapping[str, object]]
     window: Callable[[Settings, datetime], Mapping[str, str]] | None = None
     moves_with_clock: bool = False
 
-    def parameters(
+    def parameters(  # noqa: PLR0913  # what narrows the rows, each by itself
         self,
         settings: Settings,
         as_of: datetime,
@@ -107,10 +108,11 @@ class Signal:
         *,
         shard: Shard = WHOLE,
         only_changed: bool = False,
+        excluded: Sequence[str] = (),
     ) -> dict[str, object]:
         """Return the binds of all queries of the signal, for `tenants` (None is all) of a shard.
 
-        `only_changed` leaves out the source rows that are not marked in the stage.
+        `only_changed` leaves out the source rows that are not marked in the stage, `excluded` the tenants set aside.
         """
         return {
             "as_of": as_of,
@@ -118,6 +120,7 @@ class Signal:
             "shard": shard.number,
             "shards": shard.count,
             "only_changed": only_changed,
+            "excluded": list(excluded),
             "exclude_synthetic": settings.exclude_synthetic,
             "stated_parameters": _json(self.stated(settings)),
             **self.bound(settings, as_of),

@@ -170,6 +170,7 @@ BODIES: Final[dict[str, Any]] = {
                 "next_refresh_at": "2026-01-17T12:01:00.000000Z",
                 "rule_version": "1.0",
                 "stale": False,
+                "failing": False,
                 "last_attempt": {"state": "succeeded", "error_class": None, "finished_at": _AT},
             }
             for signal in ("patterns", "cost", "attention")

@@ -240,6 +240,9 @@ FRESHNESS: Final = record(
                     "next_refresh_at": nullable(moment()),
                     "rule_version": nullable(text()),
                     "stale": boolean(),
+                    "failing": boolean(
+                        "The tenant's data breaks this signal, which is tried again less and less often."
+                    ),
                     "last_attempt": {
                         "anyOf": [
                             record(

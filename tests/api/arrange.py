@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, table
 
 from snapshots import keys
 from snapshots.signals import CAPABILITIES, SLOTS
-from snapshots.tables import api_key, freshness, refresh, snapshot, snapshot_history
+from snapshots.tables import api_key, freshness, quarantine, refresh, snapshot, snapshot_history
 
 if TYPE_CHECKING:
     from falcon.testing import Result, TestClient
@@ -134,7 +134,15 @@ class Api:
     def clear(self) -> None:
         """Remove every row that a test may have left."""
         with self.owner.begin() as conn:
-            for rows in (api_key, freshness, snapshot, snapshot_history, refresh, table("runs", schema="public")):
+            for rows in (
+                api_key,
+                freshness,
+                snapshot,
+                snapshot_history,
+                refresh,
+                quarantine,
+                table("runs", schema="public"),
+            ):
                 conn.execute(delete(rows))
 
 

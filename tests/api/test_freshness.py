@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from snapshots.signals import SIGNALS
-from snapshots.tables import refresh, snapshot_history
+from snapshots.tables import quarantine, refresh, snapshot_history
 from tests.api.arrange import NOW, PREFIX, SNAPSHOT_PATHS, TENANT, Api, bearer
 from tests.api.contract import assert_problem
 
@@ -46,6 +46,7 @@ def test_each_signal_tells_its_age_and_when_it_is_refreshed(api: Api) -> None:
         "next_refresh_at": "2026-01-17T12:01:00.000000Z",
         "rule_version": "1.0",
         "stale": False,
+        "failing": False,
         "last_attempt": None,
     }
 
@@ -171,3 +172,36 @@ def test_a_kept_version_that_the_client_holds_is_not_sent_again(api: Api) -> Non
 
     assert result.status_code == 304
     assert result.headers["snapshot-as-of"] == "2026-01-17T11:30:00.000000Z"
+
+
+def set_aside(api: Api, signal: str, minutes: int) -> None:
+    """Arrange that the tenant's data has broken a signal for some minutes."""
+    failed_at = NOW - timedelta(minutes=minutes)
+    row = {"signal": signal, "tenant_id": TENANT, "failures": 5, "error_class": "DataError", "error": "quotes a row"}
+    times = dict.fromkeys(("first_failed_at", "last_failed_at", "retry_at"), failed_at)
+    with api.owner.begin() as conn:
+        conn.execute(insert(quarantine).values(row | times))
+
+
+def test_a_snapshot_whose_tenant_is_set_aside_was_confirmed_before_its_first_failure(api: Api) -> None:
+    api.verify("patterns")
+    api.publish("patterns", '{"patterns":[]}', as_of=NOW - timedelta(minutes=20), window_json='"own"')
+    set_aside(api, "patterns", 10)
+
+    result = api.get(PATTERNS)
+
+    assert result.json["window"] == "own"
+    assert result.json["snapshot"]["as_of"] == "2026-01-17T11:40:00.000000Z"
+    assert result.json["snapshot"]["verified_at"] == "2026-01-17T11:50:00.000000Z"
+    assert result.headers["snapshot-stale"] == "?1"
+    told = api.get(FRESHNESS).json["signals"][0]
+    assert (told["stale"], told["failing"], told["age_s"]) == (True, True, 600)
+    assert "quotes" not in result.text
+
+
+def test_a_tenant_that_was_never_published_and_is_set_aside_is_not_told_that_all_is_clear(api: Api) -> None:
+    api.verify("patterns")
+    set_aside(api, "patterns", 10)
+
+    assert_problem(api.get(PATTERNS), 503, "snapshot_not_ready")
+    assert api.get(PATTERNS, tenant="globex").status_code == 200

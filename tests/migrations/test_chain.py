@@ -26,6 +26,7 @@ REVISIONS: Final = (
     "097_activity_source_views",
     "098_incremental_refresh",
     "099_read_layer",
+    "100_quarantine",
 )
 
 

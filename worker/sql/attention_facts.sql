@@ -2,7 +2,7 @@
 -- Runs that start later than now are among them: they count once their time has come (R2).
 -- reads: signals.source_run, pg_temp.stage_dirty_run
 -- grain: one row per run that qualifies
--- params: completed_since, exclude_synthetic, tenants, shards, shard, only_changed
+-- params: completed_since, exclude_synthetic, tenants, excluded, shards, shard, only_changed
 select
     run.tenant_id,
     run.run_id,
@@ -45,6 +45,7 @@ where
     )
     and (not cast(:exclude_synthetic as boolean) or run.is_synthetic is not true)
     and (cast(:tenants as text[]) is null or run.tenant_id = any(cast(:tenants as text[])))
+    and run.tenant_id <> all(cast(:excluded as text[]))
     and (
         cast(:shards as integer) = 1
         or signals.slot_of(run.tenant_id) % cast(:shards as integer) = cast(:shard as integer)

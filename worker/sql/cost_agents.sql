@@ -1,7 +1,7 @@
 -- Each agent's cost per run of the last day beside its baseline of the six days before (R19, R20).
 -- reads: signals.source_run
 -- grain: tenant and agent with a run in the current day, or with a cost that is not finite
--- params: as_of, current_start, baseline_start, tenants, shards, shard, exclude_synthetic
+-- params: as_of, current_start, baseline_start, tenants, excluded, shards, shard, exclude_synthetic
 with current_day as (
     select
         tenant_id,
@@ -24,6 +24,7 @@ with current_day as (
             and estimated_cost_usd is not null
             and tenant_id <> ''
             and (cast(:tenants as text[]) is null or tenant_id = any(cast(:tenants as text[])))
+            and tenant_id <> all(cast(:excluded as text[]))
             and (
                 cast(:shards as integer) = 1
                 or signals.slot_of(tenant_id) % cast(:shards as integer) = cast(:shard as integer)
@@ -63,6 +64,7 @@ baseline_cost as materialized (
             and estimated_cost_usd is not null
             and tenant_id <> ''
             and (cast(:tenants as text[]) is null or tenant_id = any(cast(:tenants as text[])))
+            and tenant_id <> all(cast(:excluded as text[]))
             and (
                 cast(:shards as integer) = 1
                 or signals.slot_of(tenant_id) % cast(:shards as integer) = cast(:shard as integer)

@@ -1,7 +1,7 @@
 -- What cost_agents finds, for the agents alone that are marked: each is read by itself, through the index of its runs.
 -- reads: signals.source_run, pg_temp.stage_dirty_agent
 -- grain: tenant and agent with a run in the current day, or with a cost that is not finite
--- params: as_of, current_start, baseline_start, exclude_synthetic
+-- params: as_of, current_start, baseline_start, excluded, exclude_synthetic
 select
     changed.tenant_id,
     changed.agent_id,
@@ -16,7 +16,8 @@ select
 from (select distinct
     tenant_id,
     agent_id
-from pg_temp.stage_dirty_agent) as changed
+from pg_temp.stage_dirty_agent
+where tenant_id <> all(cast(:excluded as text[]))) as changed
 cross join
     lateral (
         select

@@ -2,7 +2,7 @@
 -- Traces that start later than now are among them: they count once their time has come (R2).
 -- reads: signals.source_trace, signals.source_step, pg_temp.stage_dirty_trace
 -- grain: trace and skill, sparse
--- params: window_start, tenants, shards, shard, only_changed, exclude_synthetic, loop_min_uses, slow_step_ms
+-- params: window_start, tenants, excluded, shards, shard, only_changed, exclude_synthetic, loop_min_uses, slow_step_ms
 select
     source_trace.tenant_id,
     source_trace.run_id,
@@ -58,6 +58,7 @@ where
     source_trace.started_at >= cast(:window_start as timestamptz)
     and source_trace.tenant_id <> ''
     and (cast(:tenants as text[]) is null or source_trace.tenant_id = any(cast(:tenants as text[])))
+    and source_trace.tenant_id <> all(cast(:excluded as text[]))
     and (
         cast(:shards as integer) = 1
         or signals.slot_of(source_trace.tenant_id) % cast(:shards as integer) = cast(:shard as integer)

@@ -1,13 +1,15 @@
 -- Replaces the snapshots whose staged answer differs, keeps what they replace, and retracts findings that are gone.
 -- reads: pg_temp.stage_content, pg_temp.stage_tenant, signals.snapshot, signals.snapshot_history
 -- grain: one row, how many snapshots changed and how many were kept as history
--- params: signal, every_tenant, shard, shards, as_of, rescore_before, rule_version, window_json, fence, refresh_id,
---     keep_every_version, keep_after
+-- params: signal, every_tenant, excluded, shard, shards, as_of, rescore_before, rule_version, window_json, fence,
+--     refresh_id, keep_every_version, keep_after
 with current_snapshot as (
     select snapshot.*
     from signals.snapshot
     where
         snapshot.signal = cast(:signal as text)
+        -- What is set aside keeps the last answer that it had.
+        and snapshot.tenant_id <> all(cast(:excluded as text[]))
         and (
             cast(:every_tenant as boolean)
             or snapshot.tenant_id = any(array(select asked.tenant_id from pg_temp.stage_tenant as asked))

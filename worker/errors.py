@@ -1,0 +1,20 @@
+"""What is written down of an error: enough to act on, too little for a dump of rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from snapshots.errors import ActivityError
+
+#: Of an error's message, this many characters are kept.
+ERROR_LENGTH: Final = 500
+
+
+class TenantDataError(ActivityError):
+    """The data of tenants that a refresh was asked for breaks it; the message names them."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the driver's own message: SQLAlchemy's would repeat the statement and its parameters."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [""])[0][:ERROR_LENGTH]
