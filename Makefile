@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full test-laws lint bench soak lock clean
+.PHONY: help install up test test-full test-laws test-hostile lint bench-reads bench soak lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -37,6 +37,9 @@ test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands o
 test-laws: $(INSTALLED) ## Incremental refreshes against full ones on 500 random histories per PostgreSQL version
 	$(PYTHON) -m pytest tests/worker/test_laws.py --hypothesis-profile=laws $(ARGS)
 
+test-hostile: $(INSTALLED) ## Hostile requests, the contract and a killed database against real API processes, at full size
+	$(PYTHON) -m pytest tests/served --full-size -o log_cli=true --log-cli-level=INFO $(ARGS)
+
 lint: $(INSTALLED) ## Style, types and SQL
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -45,6 +48,9 @@ lint: $(INSTALLED) ## Style, types and SQL
 
 bench: $(INSTALLED) ## Refresh beside the spec's SQL per tenant and materialized views; ARGS="--scale s" takes the smallest scale
 	$(PYTHON) -m benchmarks.refresh $(ARGS)
+
+bench-reads: $(INSTALLED) ## The read layer beside a constant body and the spec's live SQL, with wrk; ARGS="--scale m"
+	$(PYTHON) -m benchmarks.reads $(ARGS)
 
 soak: $(INSTALLED) ## Writers and workers for 20 minutes: drift and sizes; ARGS="--minutes 1" is shorter
 	$(PYTHON) -m benchmarks.soak $(ARGS)

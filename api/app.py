@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import falcon
 
@@ -18,6 +18,7 @@ from api.middleware import Envelope, send_problem
 from api.openapi import document
 from api.published import Snapshots
 from api.reader import Reader
+from api.records import Records
 from api.repeats import Repeats
 from api.resources.freshness import Freshness
 from api.resources.live import Runs, RunsByDimension, StatusSummary
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from api.records import AccessLog
     from snapshots.settings import Settings
 
     Application = falcon.App[falcon.Request, falcon.Response]
@@ -61,11 +61,11 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a process has around the application: its clocks, its log, and where several processes' numbers meet."""
+    """What a process has around the application: its clocks, its access log, and where the processes' numbers meet."""
 
     clock: Callable[[], datetime] = utc_now
     timer: Callable[[], float] = time.monotonic
-    log: AccessLog | None = None
+    log: TextIO | None = None
     metrics_folder: Path | None = None
     schema_revision: str = SCHEMA_REVISION
 
@@ -77,12 +77,15 @@ def create_app(reader: Engine, authenticator: Engine, settings: Settings, around
     gate = gate_of(authenticator, settings, around.clock, around.timer)
     limit = PortionedLimit(settings.rate_limit_snapshots)
     metrics = Metrics(around.metrics_folder)
+    records = Records(metrics, around.log)
     app = _framework(settings)
-    _add_service(app, rows, metrics, settings, around)
+    _add_service(app, rows, settings, around)
+    if settings.metrics:
+        app.add_route("/metrics", Numbers(metrics, SnapshotAges(rows, around.clock), records))
     _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings)
     _add_snapshots(app, Guard(gate, limit), rows, around)
     repeats = Repeats(limit, around.clock, around.timer)
-    return Front(app, repeats, metrics, around.log, in_flight=settings.api_threads)
+    return Front(app, repeats, records, in_flight=settings.api_threads)
 
 
 def _framework(settings: Settings) -> Application:
@@ -96,13 +99,11 @@ def _framework(settings: Settings) -> Application:
     return app
 
 
-def _add_service(app: Application, rows: Reader, metrics: Metrics, settings: Settings, around: Surroundings) -> None:
+def _add_service(app: Application, rows: Reader, settings: Settings, around: Surroundings) -> None:
     app.add_route("/", Start())
     app.add_route("/livez", Livez())
     app.add_route("/readyz", Readyz(rows, around.schema_revision, around.timer))
     app.add_route("/openapi.json", Contract(document.as_bytes(with_metrics=settings.metrics)))
-    if settings.metrics:
-        app.add_route("/metrics", Numbers(metrics, SnapshotAges(rows, around.clock)))
 
 
 def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) -> None:

@@ -49,7 +49,7 @@ def refused() -> ProblemError:
 
 def _parts(cursor: str) -> tuple[str, str | None, str]:
     try:
-        decoded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        decoded = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         made_by, key, run_id = json.loads(decoded)
     except (ValueError, TypeError, RecursionError):
         raise refused() from None

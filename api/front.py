@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication
 
-    from api.metrics import Metrics
-    from api.records import AccessLog
+    from api.records import Records
     from api.repeats import Headers, Repeats
 
 #: A request waits so long at most for others to be answered, seconds.
@@ -42,14 +41,11 @@ SHARED_HEADERS: Final = (
 class Front:
     """The outermost layer: a WSGI application around another."""
 
-    def __init__(
-        self, application: WSGIApplication, repeats: Repeats, metrics: Metrics, log: AccessLog | None, *, in_flight: int
-    ) -> None:
+    def __init__(self, application: WSGIApplication, repeats: Repeats, records: Records, *, in_flight: int) -> None:
         """Take how many requests may be answered at a time; one more waits a moment, then gets a 503."""
         self._application = application
         self._repeats = repeats
-        self._metrics = metrics
-        self._log = log
+        self.records = records
         self._slots = BoundedSemaphore(in_flight)
         # Unique among processes and restarts, and cheaper than a random id per request.
         self._prefix = secrets.token_hex(6)
@@ -62,10 +58,7 @@ class Front:
         answer = self._repeats.find(environ) or self._answer(environ)
         start_response(answer.status, [*answer.headers, ("x-request-id", request_id)])
         seconds = time.perf_counter() - began
-        method, status = environ["REQUEST_METHOD"], int(answer.status[:3])
-        self._metrics.count(answer.route, method, status, seconds)
-        if self._log is not None:
-            self._log.write(request_id, method, environ["PATH_INFO"], status, seconds, answer)
+        self.records.note(request_id, seconds, answer, environ["REQUEST_METHOD"], environ["PATH_INFO"])
         return answer.body
 
     def _name(self, given: str | None) -> str:

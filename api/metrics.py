@@ -6,6 +6,9 @@ With several processes each writes its numbers to a folder that all of them shar
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -18,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapshots.tables import freshness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+#: The upper bounds of the library's buckets, each inclusive.
+_BOUNDS: Final = (*_SECONDS, math.inf)
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _OLDEST: Final = select(freshness.c.signal, func.min(freshness.c.verified_at).label("verified_at")).group_by(
     freshness.c.signal
@@ -49,20 +54,15 @@ class Metrics:
             registry=self._registry,
             buckets=_SECONDS,
         )
-        # A look-up by labels costs more than counting does.
-        self._children: dict[tuple[str, str, int], Histogram] = {}
 
-    def count(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one request."""
-        key = (route, method, status)
-        child = self._children.get(key)
-        if child is None:
-            known = method if method in _METHODS else "other"
-            # A made-up method takes no place in the dictionary.
-            child = self._durations.labels(route, known, str(status))
-            if known == method:
-                self._children[key] = child
-        child.observe(seconds)
+    def count(self, route: str, method: str, status: str, seconds: Sequence[float]) -> None:
+        """Count requests of one kind by how long each took."""
+        child = self._durations.labels(route, method if method in _METHODS else "other", status)
+        # As `observe` does for each by itself, at a tenth of the cost: one addition per bucket for all of them.
+        filled = Counter(bisect_left(_BOUNDS, each) for each in seconds)
+        child._sum.inc(sum(seconds))  # noqa: SLF001  # the library has no way to observe many
+        for bucket, requests in filled.items():
+            child._buckets[bucket].inc(requests)  # noqa: SLF001  # the same
 
     def exposition(self, ages: Collector | None = None) -> bytes:
         """Return all numbers as text, those of the other processes and of `ages` included."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from api import logs
 from api.app import Surroundings, create_app
-from api.records import AccessLog
 from snapshots import settings
 from snapshots.database import connect, url_of
 
@@ -37,18 +36,13 @@ def get_app() -> Front:
     """Return the application of this process, from its environment. Raises SettingsError by name."""
     configured = settings.load()
     logs.configure(configured.log_level)
-    around = Surroundings(log=_access_log() if configured.access_log else None, metrics_folder=_metrics_folder())
+    around = Surroundings(log=sys.stdout if configured.access_log else None, metrics_folder=_metrics_folder())
     app = create_app(_engine(configured, "reader"), _engine(configured, "auth"), configured, around)
+    app.records.keep_flushing()
     # What is here now stays: the collector need not walk through it, and looks at what requests leave all the sooner.
     gc.collect()
     gc.freeze()
     return app
-
-
-def _access_log() -> AccessLog:
-    log = AccessLog(sys.stdout)
-    log.keep_flushing()
-    return log
 
 
 def _metrics_folder() -> Path | None:

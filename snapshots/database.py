@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import create_engine as sqlalchemy_engine
 from sqlalchemy.engine import URL, Engine, make_url
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from snapshots.settings import Settings
 
 Role = Literal["owner", "worker", "auth", "reader"]
+
+#: Data that a server does not acknowledge for so long ends the connection, milliseconds.
+_SILENCE_MS: Final = 30_000
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +51,16 @@ def connect(
     **options: Any,  # noqa: ANN401  # SQLAlchemy's own
 ) -> Engine:
     """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity."""
-    arguments = {"application_name": name, "options": "-c TimeZone=UTC", "connect_timeout": connect_timeout_s}
+    arguments = {
+        "application_name": name,
+        "options": "-c TimeZone=UTC",
+        "connect_timeout": connect_timeout_s,
+        # A network that swallows packets is noticed within this, and not after hours.
+        "tcp_user_timeout": _SILENCE_MS,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
     return sqlalchemy_engine(
         normalise(url), connect_args=arguments, **{"pool_pre_ping": True, "hide_parameters": True, **options}
     )

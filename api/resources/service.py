@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from api.metrics import Metrics, SnapshotAges
     from api.reader import Reader
+    from api.records import Records
 
 #: Unauthenticated requests reach the database at most this often.
 _READY_TTL_S: Final = 1.0
@@ -113,13 +114,15 @@ class Contract:
 class Numbers:
     """GET /metrics: the numbers of this installation's API, for Prometheus."""
 
-    def __init__(self, metrics: Metrics, ages: SnapshotAges) -> None:
-        """Take the numbers kept, and those that are read when asked."""
+    def __init__(self, metrics: Metrics, ages: SnapshotAges, records: Records) -> None:
+        """Take the numbers kept, those that are read when asked, and those that are not worked off yet."""
         self._metrics = metrics
+        self._records = records
         self._ages = ages
 
     def on_get(self, req: Request, resp: Response) -> None:
         """Send them."""
+        self._records.flush()
         resp.content_type = CONTENT_TYPE
         resp.data = self._metrics.exposition(self._ages)
         resp.set_header("Cache-Control", "no-store")

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
+from api import logs
 from api.credentials import tokens_of
-from ops import logs, startup
+from api.logs import FORMATTER
+from ops import startup
 from snapshots import settings
 
 if TYPE_CHECKING:
@@ -44,11 +46,14 @@ def serve(target: str, current: Settings, host: str, port: int) -> None:
         target,
         factory=True,
         interface=Interfaces.WSGI,
+        # Without TLS there is no HTTP/2 to speak of; the proxy in front speaks it.
+        http=HTTPModes.http1,
         address=host,
         port=port,
         workers=current.api_processes,
         # As many again may wait a moment for those that work.
         blocking_threads=2 * current.api_threads,
+        log_dictconfig={"formatters": {"generic": FORMATTER, "access": FORMATTER}},
         log_level=LogLevels(current.log_level.lower()),
         respawn_failed_workers=True,
     ).serve()

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from falcon.testing import TestClient, create_environ
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine
 
 from api.app import create_app
+from api.metrics import Metrics
 from snapshots.settings import Settings
 from tests.api.arrange import PREFIX, SNAPSHOT_PATHS, TENANT, Api
 
@@ -21,7 +23,7 @@ from pathlib import Path
 from api.metrics import Metrics
 import os
 metrics = Metrics(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-metrics.count("/route", "GET", 200, 0.01)
+metrics.count("/route", "GET", "200", [0.01])
 print(metrics.exposition().decode())
 """
 
@@ -44,6 +46,21 @@ def test_requests_are_counted_by_route_method_and_status(api: Api) -> None:
     assert found["activity_http_request_duration_seconds_count", frozenset(route)] == 3
     unknown = {("route", "none"), ("method", "GET"), ("status", "404")}
     assert found["activity_http_request_duration_seconds_count", frozenset(unknown)] == 1
+
+
+@pytest.mark.parametrize("seconds", [[0.0], [0.0005], [0.00050001], [0.3, 0.3, 7.0], [5.0, 5.1, 100.0]])
+def test_many_durations_are_counted_as_the_library_counts_each(seconds: list[float]) -> None:
+    at_once, one_by_one = Metrics(), Metrics()
+
+    at_once.count("/route", "GET", "200", seconds)
+    child = one_by_one._durations.labels("/route", "GET", "200")  # noqa: SLF001  # the library's own way
+    for each in seconds:
+        child.observe(each)
+
+    created = "_created"
+    counted = {key: value for key, value in numbers(at_once.exposition().decode()).items() if created not in key[0]}
+    expected = {key: value for key, value in numbers(one_by_one.exposition().decode()).items() if created not in key[0]}
+    assert counted == pytest.approx(expected)
 
 
 def test_the_ages_of_the_snapshots_are_read_when_asked(api: Api) -> None:
