@@ -20,7 +20,7 @@ from snapshots.errors import ActivityError
 from snapshots.tables import created_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -34,6 +34,11 @@ TABLES: Final[Mapping[str, str]] = MappingProxyType(
         "public.aos_traces": "signals.mark_traces",
         "public.aos_trace_steps": "signals.mark_steps",
     }
+)
+#: A writer that waits for us is ended by the server once deadlock_timeout is over, and not before.
+_HURRY: Final = text(
+    "select set_config('lock_timeout', (cast(setting as integer) / (:tables + 1)) || 'ms', true)"
+    " from pg_settings where name = 'deadlock_timeout'"
 )
 _TRANSITIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -87,6 +92,35 @@ def is_installed(engine: Engine) -> bool:
             " where pronamespace = to_regnamespace('signals') and proname like 'mark\\_%'"
         )
         return bool(conn.execute(bodies).scalar_one() == "".join(body for _, body in sorted(_bodies(conn))))
+
+
+def captured(conn: Connection) -> list[str]:
+    """Return the tables that have some trigger of ours."""
+    names = text(
+        "select tgrelid::regclass::text from pg_trigger where tgrelid = to_regclass(:table) and tgname = any(:n)"
+    )
+    return [
+        table
+        for table in TABLES
+        if conn.execute(names, {"table": table, "n": [trigger_name(table, event) for event in _TRANSITIONS]}).first()
+    ]
+
+
+def create(conn: Connection, tables: Sequence[str]) -> None:
+    """Create functions, and the triggers of `tables`, in the caller's transaction.
+
+    All tables are locked in less time than a deadlock takes to be noticed, or none: no writer is ended because of us.
+    Raises ActivityError naming a table that is partitioned; that writers do not let go is the driver's to say.
+    """
+    for table in tables:
+        _check(conn, table)
+    _create_functions(conn)
+    conn.execute(_HURRY, {"tables": len(tables)})
+    for table in tables:
+        conn.exec_driver_sql(f"lock table {table} in share row exclusive mode")
+    for table in tables:
+        for statement in [*_drops(table), *_creations(table, TABLES[table])]:
+            conn.exec_driver_sql(statement)
 
 
 def is_ours(engine: Engine) -> bool:

@@ -77,7 +77,10 @@ def drop_recorded(revision: str) -> None:
     for kind, name in _recorded(revision):
         if kind == "index":
             with op.get_context().autocommit_block():
+                # As the build does, it waits for transactions that began before it, and blocks nobody meanwhile.
+                op.execute("set lock_timeout = 0")
                 op.execute(f"{_DROPS[kind]} {name}")
+                op.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         else:
             op.execute(f"{_DROPS[kind]} {name}")
         forgotten = created_object.c.kind == kind, created_object.c.name == name

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 #: The group role of each part, by the part's name in `snapshots.database.Role`.
 GROUPS: Final = {"worker": WORKER_ROLE, "auth": AUTHENTICATOR_ROLE, "reader": READER_ROLE}
 
+_MEMBERS: Final = text("""
+select pg_get_userbyid(member) from pg_catalog.pg_auth_members
+where roleid = cast(:name as regrole) and pg_get_userbyid(member) <> current_user
+order by 1
+""")
+
 
 def ensure_roles(owner: URL | str, parts: Mapping[str, URL | None] | None = None) -> None:
     """Create the roles that are missing, and make each part's login role a member of its group.
@@ -42,6 +48,33 @@ def ensure_roles(owner: URL | str, parts: Mapping[str, URL | None] | None = None
                     _admit(conn, url, GROUPS[part])
     finally:
         engine.dispose()
+
+
+def drop_groups(owner: URL | str) -> dict[str, str | None]:
+    """Drop the group roles that nothing depends on; return each that is there, with the reason where it stays.
+
+    A login that is still a member is a dependent; that whoever makes a role may grant it is none.
+    """
+    engine = connect(owner, name="activity uninstall", isolation_level="AUTOCOMMIT", hide_parameters=True)
+    try:
+        with engine.connect() as conn:
+            present = text("select rolname from pg_roles where rolname = any(:names) order by rolname")
+            groups = conn.execute(present, {"names": list(GROUPS.values())}).scalars().all()
+            return {group: _drop(conn, group) for group in groups}
+    finally:
+        engine.dispose()
+
+
+def _drop(conn: Connection, group: str) -> str | None:
+    """Drop a group role, or return why not."""
+    members = conn.execute(_MEMBERS, {"name": group}).scalars().all()
+    if members:
+        return f"members: {', '.join(members)}"
+    try:
+        _run(conn, "drop role %I", group)
+    except DBAPIError as ex:
+        return (str(ex.orig).strip().splitlines() or ["refused"])[0]
+    return None
 
 
 def _admit(conn: Connection, url: URL, group: str) -> None:

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import text
 
+from migrations.detachment import DETACHED
 from migrations.roles import ensure_roles
 from snapshots.database import connect, normalise, url_of
 from snapshots.errors import ActivityError, SchemaMismatchError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _LOCK: Final = 0x6163746D
 _LOCK_POLL_S: Final = 0.25
 _LOCK_PATIENCE_S: Final = 600.0
+_DETACHED: Final = "schema: detached from the host's tables; run `activity attach` first"
 
 
 def migrate(settings: Settings) -> None:
@@ -82,6 +84,8 @@ def current(url: URL | str) -> str | None:
 def check(url: URL | str) -> None:
     """Raise SchemaMismatchError when the database is not at the newest revision, naming both."""
     found, expected = current(url), head()
+    if found == DETACHED:
+        raise SchemaMismatchError(_DETACHED)
     if found != expected:
         raise SchemaMismatchError(
             f"schema: revision {found or 'none'} found, {expected} expected; run `activity migrate` of this version"
@@ -102,8 +106,11 @@ def _config(conn: Connection | None) -> Config:
 def _run(url: URL | str, work: Callable[[Config], object]) -> None:
     engine = connect(url, name="activity migrate")
     try:
-        with _only_migrator(url), engine.connect() as conn:
+        with only_migrator(url), engine.connect() as conn:
             _prepare(conn)
+            if _context(conn).get_current_revision() == DETACHED:
+                raise SchemaMismatchError(_DETACHED)
+            conn.rollback()
             work(_config(conn))
     except CommandError as ex:
         raise SchemaMismatchError(f"schema: {ex}; is it of a newer version than this one?") from ex
@@ -127,7 +134,7 @@ def _drop_schema(url: URL | str) -> None:
 
 
 @contextmanager
-def _only_migrator(url: URL | str) -> Iterator[None]:
+def only_migrator(url: URL | str) -> Iterator[None]:
     """Hold the migrators' lock; polled, since CREATE INDEX CONCURRENTLY waits for sessions that wait inside a lock."""
     engine = connect(url, name="activity migrate lock", isolation_level="AUTOCOMMIT")
     try:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from alembic import op
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 def run(name: str) -> None:
+    """Run the statements of `migrations/sql/<name>.sql` as part of a revision."""
+    run_on(op.get_bind(), name)
+
+
+def run_on(conn: Connection, name: str) -> None:
     """Run the statements of `migrations/sql/<name>.sql`; a statement ends with `;` before an empty line."""
     for statement in files("migrations").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8").split(";\n\n"):
-        op.get_bind().exec_driver_sql(statement.strip().removesuffix(";").replace("%", "%%"))
+        conn.exec_driver_sql(statement.strip().removesuffix(";").replace("%", "%%"))

@@ -39,9 +39,15 @@ _MODULES: Final = {
     "status": "status",
     "explain": "explain",
     "keys": "keys",
+    "detach": "detach",
+    "attach": "attach",
+    "erase": "erase",
+    "uninstall": "uninstall",
+    "support-bundle": "support_bundle",
     "worker": "worker",
     "beat": "beat",
     "api": "api",
+    "exporter": "exporter",
     "demo-feed": "demo_feed",
 }
 

@@ -1,161 +1,193 @@
-"""The state of a running system, read from the ledger and the broker."""
+"""The state of a running system, as PostgreSQL and the broker tell it: what `activity status` and the exporter print.
+
+Ages and durations are in seconds. `health_ledger` and `health_broker` read it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
-
-import redis
-from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy import func, select
-
-from snapshots.body import STALE_GRACE
-from snapshots.signals import SIGNALS, SLOTS
-from snapshots.tables import freshness, refresh
-from worker import marks
-from worker.app import create_app
-from worker.registry import SIGNALS as SIGNAL_RULES
-from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Engine, Row
 
-    from snapshots.settings import Settings
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How ages are spread: three quantiles by nearest rank, and the greatest."""
 
-#: A longer queue is counted no further.
-MARKS_COUNTED: Final = 100_000
-PING_TIMEOUT_S: Final = 1.0
-#: Where RedBeat keeps the lock of the active beat, below our key prefix.
-BEAT_LOCK_KEY: Final = "activity:beat::lock"
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The last comparison of each shard with a full recompute: tenants repaired, and the age of the oldest one."""
+
+    drift: int
+    age_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class SignalHealth:
-    """One signal: ages in seconds; None where it has never been computed."""
+    """One signal; ages are None until every slot has been confirmed once.
+
+    `age_s` is the time since the oldest slot was confirmed, `lag_s` the time since the instant that it answers for;
+    `ages` and `lags` spread the same over `slots` and over `tenants`. Stale is what is older than `stale_after_s`.
+    """
 
     signal: str
-    as_of: str | None
+    as_of: datetime | None
     age_s: float | None
+    lag_s: float | None
+    period_s: int | None
+    stale_after_s: float | None
     is_stale: bool
+    slots_confirmed: int
+    tenants: int
+    ages: Mapping[str, Spread]
+    lags: Mapping[str, Spread]
     last_state: str | None
     last_error: str | None
+    failures_in_a_row: int
+    compared: Compared | None
     clock_set_back: bool
     is_captured: bool
     marks_waiting: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The attempts of one kind that ended within the last hour; durations are None where none began its work."""
+
+    signal: str
+    mode: str
+    method: str
+    outcome: str
+    count: int
+    mean_s: float | None
+    max_s: float | None
+    rows_changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastRefresh:
+    """The last attempt of a signal and mode that succeeded."""
+
+    signal: str
+    mode: str
+    finished_at: datetime
+    duration_s: float
+    rows_changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Rows of the ledger that no worker has begun yet."""
+
+    mode: str
+    count: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A tenant that is set aside, since its data breaks a signal's query."""
+
+    signal: str
+    tenant_id: str
+    failures: int
+    error_class: str
+    error: str
+    age_s: float
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHealth:
+    """What PostgreSQL tells."""
+
+    signals: Sequence[SignalHealth]
+    attempts: Sequence[Attempts]
+    last: Sequence[LastRefresh]
+    waiting: Sequence[Waiting]
+    quarantine: Sequence[Quarantined]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueHealth:
+    """One Celery queue; the age of its oldest message is None when it is empty, or the message does not tell."""
+
+    queue: str
+    messages: int
+    oldest_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerHealth:
-    """What the broker says; None where it does not answer or none is configured."""
+    """What the broker tells; `unacked` are messages that workers have taken and not finished.
 
+    `beat_lock_s` is what is left of the active beat's lock, None when nobody holds it. `evicts` is the policy by which
+    the broker drops keys.
+    """
+
+    is_configured: bool = True
     answers: bool = False
-    queue_depth: dict[str, int] = field(default_factory=dict)
-    workers: list[str] = field(default_factory=list)
-    beat_alive: bool | None = None
+    queues: Sequence[QueueHealth] = ()
+    unacked: int = 0
+    unacked_oldest_s: float | None = None
+    workers: Sequence[str] = ()
+    beat_lock_s: float | None = None
+    evicts: str | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """Return what keeps refreshes from happening."""
+        if not self.is_configured:
+            return []
+        if not self.answers:
+            return ["the broker does not answer"]
+        found = {"no worker answers": not self.workers, "no beat is active": self.beat_lock_s is None}
+        return [problem for problem, is_there in found.items() if is_there]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything that `activity status` shows."""
 
-    signals: list[SignalHealth]
-    broker: BrokerHealth
+    database: DatabaseHealth
+    broker: BrokerHealth = field(default_factory=BrokerHealth)
 
     @property
     def is_fresh(self) -> bool:
         """Tell whether every signal has been confirmed within its time, by a clock that goes forward."""
-        return not any(signal.is_stale or signal.clock_set_back for signal in self.signals)
+        return not any(signal.is_stale or signal.clock_set_back for signal in self.database.signals)
+
+    @property
+    def problems(self) -> list[str]:
+        """Return what a person has to look into; nothing when all is well."""
+        signals = [problem for signal in self.database.signals for problem in _problems(signal)]
+        return [*signals, *self.broker.problems]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready values."""
-        return {"fresh": self.is_fresh, **asdict(self)}
-
-    def as_text(self) -> str:
-        """Return the report as lines for a person."""
-        return "\n".join([*map(_signal_line, self.signals), _broker_line(self.broker)])
-
-
-def inspect(engine: Engine, settings: Settings) -> Report:
-    """Return the state of the system as the ledger and the broker tell it; a broker that is away is no error."""
-    with engine.connect() as conn:
-        signals = [_signal(conn, name) for name in SIGNALS]
-    return Report(signals, _broker(settings))
+        """Return the report as plain values; instants are still datetimes."""
+        return {
+            "fresh": self.is_fresh,
+            "problems": self.problems,
+            **asdict(self.database),
+            "broker": asdict(self.broker),
+        }
 
 
-def _signal(conn: Connection, name: str) -> SignalHealth:
-    now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
-    fresh = _freshness(conn, name)
-    ended = refresh.c.signal == name, refresh.c.state.in_(["succeeded", "failed"])
-    last = conn.execute(select(refresh).where(*ended).order_by(refresh.c.refresh_id.desc()).limit(1)).one_or_none()
-    limit = timedelta(seconds=2 * fresh.period_s) + STALE_GRACE if fresh else None
-    return SignalHealth(
-        signal=name,
-        as_of=fresh.as_of.isoformat() if fresh else None,
-        age_s=round((now - fresh.verified_at).total_seconds(), 1) if fresh else None,
-        is_stale=fresh is None or limit is None or now - fresh.verified_at > limit,
-        last_state=last.state if last else None,
-        last_error=f"{last.error_class}: {last.error}" if last and last.error_class else None,
-        clock_set_back=bool(fresh and fresh.as_of > now) or _is_ahead(conn, name, now),
-        is_captured=marks.fingerprint(conn, SIGNAL_RULES[name]) is not None,
-        marks_waiting=marks.backlog(conn, SIGNAL_RULES[name], at_most=MARKS_COUNTED),
-    )
-
-
-def _freshness(conn: Connection, name: str) -> Row[Any] | None:
-    """Return the age of the slot that was confirmed longest ago; None unless every slot has been."""
-    oldest = select(
-        func.count().label("slots"),
-        func.min(freshness.c.as_of).label("as_of"),
-        func.min(freshness.c.verified_at).label("verified_at"),
-        func.max(freshness.c.period_s).label("period_s"),
-    ).where(freshness.c.signal == name)
-    row = conn.execute(oldest).one()
-    return row if row.slots == SLOTS else None
-
-
-def _is_ahead(conn: Connection, name: str, now: datetime) -> bool:
-    """Tell whether a refresh in the ledger ran at an instant that has not come yet: the clock was set back (R2a)."""
-    ahead = refresh.c.signal == name, refresh.c.as_of > now
-    return conn.execute(select(refresh.c.refresh_id).where(*ahead).limit(1)).first() is not None
-
-
-def _broker(settings: Settings) -> BrokerHealth:
-    if settings.broker_url is None:
-        return BrokerHealth()
-    try:
-        with redis.Redis.from_url(
-            settings.broker_url.get_secret_value(), socket_timeout=2, socket_connect_timeout=2
-        ) as client:
-            depth = {name: int(client.llen(name)) for name in (SCHEDULED_QUEUE, MANUAL_QUEUE)}
-            beat_alive = bool(client.exists(BEAT_LOCK_KEY))
-        answers = create_app(settings).control.ping(timeout=PING_TIMEOUT_S) or []
-    except (redis.RedisError, BrokerError, OSError):
-        return BrokerHealth()
-    return BrokerHealth(
-        answers=True,
-        queue_depth=depth,
-        workers=sorted(name for answer in answers for name in answer),
-        beat_alive=beat_alive,
-    )
-
-
-def _signal_line(signal: SignalHealth) -> str:
-    if signal.age_s is None:
-        head = f"{signal.signal}: never computed"
-    else:
-        head = f"{signal.signal}: {'STALE' if signal.is_stale else 'fresh'}, confirmed {signal.age_s:.0f} s ago"
-    last = f"; last refresh {signal.last_state}" if signal.last_state else ""
-    error = f" ({signal.last_error})" if signal.last_error else ""
-    captured = f"; {signal.marks_waiting} marks wait" if signal.is_captured else "; changes are not captured"
-    return head + last + error + captured + ("; the database's clock was set back" if signal.clock_set_back else "")
-
-
-def _broker_line(broker: BrokerHealth) -> str:
-    if not broker.answers:
-        return "broker: no answer"
-    depth = ", ".join(f"{name} {count}" for name, count in broker.queue_depth.items())
-    beat = "alive" if broker.beat_alive else "not running"
-    return f"broker: queued {depth}; workers {', '.join(broker.workers) or 'none'}; beat {beat}"
+def _problems(signal: SignalHealth) -> list[str]:
+    found = {
+        "never computed": signal.age_s is None,
+        "stale": signal.is_stale and signal.age_s is not None,
+        "the database's clock was set back": signal.clock_set_back,
+        f"{signal.quarantined} tenants in quarantine": signal.quarantined > 0,
+    }
+    return [f"{signal.signal}: {problem}" for problem, is_there in found.items() if is_there]

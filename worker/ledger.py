@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import and_, func, or_, select, text, update
 
 from snapshots.tables import refresh
 from worker.errors import first_line
@@ -115,11 +115,19 @@ def mark_failed(conn: Connection, refresh_id: int, error: BaseException, *, will
 
 
 def close_abandoned(conn: Connection, *, older_than_s: int) -> int:
-    """Fail the attempts whose worker was lost: still running `older_than_s` seconds after they began."""
+    """Fail the attempts whose worker was lost: still running `older_than_s` seconds after they began.
+
+    So is what the schedule asked for and nobody began: its worker was lost before, while it waited for the lock, say.
+    What an operator asked for may wait for a worker for as long as it takes.
+    """
     limit = func.clock_timestamp() - text("make_interval(secs => :age)").bindparams(age=older_than_s)
     values = {"state": "failed", "finished_at": func.clock_timestamp(), "error_class": "WorkerLost"}
-    lost = refresh.c.state == "running", refresh.c.started_at < limit
-    return int(conn.execute(update(refresh).where(*lost).values(values | {"error": "the worker ended"})).rowcount)
+    is_scheduled = refresh.c.mode.in_(["tick", "reconcile"])
+    lost = or_(
+        and_(refresh.c.state == "running", refresh.c.started_at < limit),
+        and_(refresh.c.state == "requested", is_scheduled, refresh.c.requested_at < limit),
+    )
+    return int(conn.execute(update(refresh).where(lost).values(values | {"error": "the worker ended"})).rowcount)
 
 
 def delete_older_than(conn: Connection, days: int) -> int:

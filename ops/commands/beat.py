@@ -6,6 +6,7 @@ import click
 
 from ops import foundation, logs
 from snapshots import settings
+from worker import broker
 from worker.app import create_app
 
 
@@ -16,4 +17,5 @@ def beat() -> None:
     logs.configure(current.log_level)
     app = create_app(current)
     foundation.reach(str(app.conf.redbeat_redis_url))
+    broker.check_keeps_keys(str(app.conf.redbeat_redis_url))
     app.start(["beat", "--loglevel", current.log_level, "--pidfile", ""])

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 
 import click
 
-from ops import health
-from snapshots import database, settings
+from migrations import detachment
+from ops import health_text, health_watch
+from snapshots import settings
+from snapshots.body import instant
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def status(*, as_json: bool) -> None:
-    """Report freshness, the last refreshes, queue depth, workers and beat; exit 1 when something is stale."""
+    """Report freshness, refreshes, quarantine, queues, workers and beat; exit 1 when something is wrong.
+
+    That is: a signal is stale, or a tenant in quarantine, or the database's clock was set back; and where a broker is
+    configured: it does not answer, or no worker does, or no beat is active.
+    """
     current = settings.load()
-    engine = database.connect(database.url_of(current, "worker"), name="activity status")
-    report = health.inspect(engine, current)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.as_text())
-    sys.exit(0 if report.is_fresh else 1)
+    engine = health_watch.connect(current, "activity status")
+    with engine.connect() as conn:
+        known = detachment.find(conn)
+    since = None if known is None else instant(known.detached_at)
+    if since and not as_json:
+        click.echo(f"detached since {since}: nothing is refreshed until `activity attach`")
+    report = health_watch.Watch(engine, current).report()
+    engine.dispose()
+    if as_json:
+        click.echo(json.dumps({**report.as_dict(), "detached_since": since}, indent=2, default=_printable))
+    else:
+        click.echo(health_text.as_text(report))
+    sys.exit(1 if report.problems else 0)
+
+
+def _printable(value: object) -> str:
+    return instant(value) if isinstance(value, datetime) else str(value)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from migrations import runner
 from ops import logs
 from snapshots import database, settings
+from worker import broker
 from worker.app import create_app
 from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
+
+#: Workers need not know of each other: the talk among them is load on the broker, and a second at each start.
+QUIET: Final = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 @click.command()
@@ -20,5 +26,6 @@ def worker(concurrency: int | None, queues: str) -> None:
     logs.configure(current.log_level)
     app = create_app(current)
     runner.check(database.url_of(current, "worker"))
-    options = ["--queues", queues, "--concurrency", str(concurrency or current.worker_concurrency)]
+    broker.check_keeps_keys(app.conf.broker_url)
+    options = ["--queues", queues, "--concurrency", str(concurrency or current.worker_concurrency), *QUIET]
     app.worker_main(["worker", "--loglevel", current.log_level, *options])

@@ -106,6 +106,80 @@ def test_a_password_is_not_in_the_representation() -> None:
     assert "hunter2" not in repr(loaded)
 
 
+URLS = {
+    "database_url": "postgresql://owner:hunter2@db/activity",
+    "worker_database_url": "postgresql://worker:hunter2@db/activity",
+    "auth_database_url": "postgresql://auth:hunter2@db/activity",
+    "reader_database_url": "postgresql://reader:hunter2@db/activity",
+    "broker_url": "redis://:hunter2@broker:6379/0",
+    "rate_limit_url": "rediss://:hunter2@limits:6379/1",
+}
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_a_url_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(f"\n {URLS[name]} \n")
+    monkeypatch.setenv(f"ACTIVITY_{name.upper()}_FILE", str(secret))
+
+    assert getattr(settings.load(), name).get_secret_value() == URLS[name]
+
+
+def test_every_secret_setting_may_be_in_a_file_and_no_other_setting_may(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets = {name for name, field in settings.Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    (tmp_path / "port").write_text("9000")
+    monkeypatch.setenv("ACTIVITY_API_PORT_FILE", str(tmp_path / "port"))
+
+    assert secrets == set(settings.URLS) == set(URLS)
+    assert settings.load().api_port == 8000
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, path: str) -> str:
+    """Return the error when the broker's URL is to be read from `path`."""
+    monkeypatch.setenv("ACTIVITY_BROKER_URL_FILE", path)
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/nowhere/hunter2", "", "/", "redis://:hunter2@broker:6379/0", "hunter2" * 1000])
+def test_a_file_that_cannot_be_read_is_named_by_its_variable_alone(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    message = refused(monkeypatch, path)
+
+    assert message.startswith("ACTIVITY_BROKER_URL_FILE: the file cannot be read (")
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b" \n", "ACTIVITY_BROKER_URL_FILE: the file is empty"),
+        (b"\xffhunter2", "ACTIVITY_BROKER_URL_FILE: the file is not text"),
+        (b"amqp://guest:hunter2@broker", "ACTIVITY_BROKER_URL: expected a URL like redis://"),
+    ],
+)
+def test_a_file_without_a_url_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, expected: str
+) -> None:
+    (tmp_path / "secret").write_bytes(content)
+
+    message = refused(monkeypatch, str(tmp_path / "secret"))
+
+    assert message.startswith(expected)
+    assert "hunter2" not in message
+
+
+def test_a_url_and_a_file_for_it_are_one_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(URLS["broker_url"])
+    monkeypatch.setenv("ACTIVITY_BROKER_URL", URLS["broker_url"])
+
+    message = refused(monkeypatch, str(tmp_path / "secret"))
+
+    assert message == "ACTIVITY_BROKER_URL_FILE: set beside ACTIVITY_BROKER_URL; expected one of the two"
+
+
 def test_every_setting_is_in_the_example_file_with_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 

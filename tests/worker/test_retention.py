@@ -81,3 +81,22 @@ def test_old_attempts_leave_the_ledger_and_open_ones_stay(engine: Engine) -> Non
     assert result.attempts == 1
     with engine.connect() as conn:
         assert conn.execute(select(refresh.c.refresh_id)).scalars().all() == [waiting]
+
+
+def test_what_the_schedule_asked_for_and_nobody_began_is_closed(engine: Engine) -> None:
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        lost = [
+            ledger.request(books, "cost", mode="tick", requested_by="schedule"),
+            ledger.request(books, "cost", mode="reconcile", requested_by="schedule"),
+        ]
+        waiting = ledger.request(books, "cost", mode="manual", requested_by="someone")
+        old = datetime.now(UTC) - timedelta(seconds=2 * SETTINGS.refresh_timeout_s + 1)
+        books.execute(update(refresh).values(requested_at=old))
+        young = ledger.request(books, "cost", mode="reconcile", requested_by="schedule")
+
+    result = prune(engine, SETTINGS)
+
+    assert result.abandoned == 2
+    with engine.connect() as conn:
+        states = {row.refresh_id: row.state for row in conn.execute(select(refresh))}
+    assert states == {**dict.fromkeys(lost, "failed"), waiting: "requested", young: "requested"}

@@ -1,0 +1,171 @@
+"""What happens to data and messages: doubled and late doorbells, strange rows, a tenant whose data breaks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, select, text
+
+from ops.startup import clock
+from snapshots.signals import SIGNALS
+from snapshots.tables import ITEMS, quarantine, refresh
+from tests.chaos.world import POISONED, STRANGE
+from worker import ledger
+from worker.schedule import RECOMPUTE, REFRESH
+from worker.shards import shards
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from tests.chaos.faults import Measured, Scene
+
+_PATIENCE_S: Final = 60.0
+_LONGEST_NAME: Final = 128
+_STEPS: Final = {False: 100_000, True: 1_000_000}
+
+_RUNS: Final = text("""
+insert into public.runs (
+    id, tenant_id, agent_id, goal, state, started_at, completed_at, last_seen_at, risk_level, duration_ms,
+    estimated_cost_usd
+)
+select
+    'strange-' || :label || '-' || n, :tenant, 'agent', 'goal', 'COMPLETED',
+    clock_timestamp() + make_interval(hours => case when n = 5 then 72 else -1 end),
+    clock_timestamp(), clock_timestamp(), 'VIOLATED',
+    cast((array['NaN', 'Infinity', '-Infinity', '-1', '1e300'])[n] as double precision),
+    cast((array['NaN', 'Infinity', '-Infinity', '-5', '1e30'])[n] as numeric)
+from generate_series(1, 5) as n
+""")
+_TRACES: Final = text("""
+insert into public.aos_traces (trace_id, run_id, tenant_id, started_at)
+select 'strange-' || :label || '-' || n, 'strange-' || :label || '-' || n, :tenant, clock_timestamp()
+from generate_series(1, 5) as n
+""")
+_STEPS_OF_TRACES: Final = text("""
+insert into public.aos_trace_steps (trace_id, step_index, skill_id, skill_name, duration_ms, retry_count, cost_cents)
+select
+    'strange-' || :label || '-' || n, m, repeat(chr(64 + n), :length), repeat('é', :length),
+    cast((array['NaN', 'Infinity', '-Infinity', '-1', '9000'])[1 + m % 5] as double precision),
+    (array[-3, 2147483647, 2147483647, 0, 5])[1 + m % 5],
+    cast((array['NaN', 'Infinity', '-Infinity', '-1', '1e300'])[n] as double precision)
+from generate_series(1, 5) as n
+cross join generate_series(0, 9) as m
+""")
+_LONG_TRACE: Final = text("""
+insert into public.aos_trace_steps (trace_id, step_index, skill_id, duration_ms, retry_count)
+select :trace, n, 'skill_' || n % 50, n % 7000, n % 2
+from generate_series(1, cast(:steps as integer)) as n
+""")
+
+
+def insert_strange_rows(scene: Scene) -> Measured:
+    """Write values that are not finite, negative retries, the longest names, extremes, and a run in the future."""
+    binds = {"label": str(scene.chance.getrandbits(32)), "tenant": STRANGE}
+    with scene.world.engine.begin() as conn:
+        conn.execute(_RUNS, binds)
+        conn.execute(_TRACES, binds)
+        conn.execute(_STEPS_OF_TRACES, {**binds, "length": _LONGEST_NAME})
+    return {}
+
+
+def insert_long_trace(scene: Scene) -> Measured:
+    """Write one trace with more steps than any host has, and take it away once it is published."""
+    world, trace, steps = scene.world, f"long-{scene.chance.getrandbits(32)}", _STEPS[scene.is_full]
+    with world.engine.begin() as conn:
+        _open_trace(conn, trace)
+        begun = time.monotonic()
+        conn.execute(_LONG_TRACE, {"trace": trace, "steps": steps})
+    taken = {"steps": steps, "insert_s": round(time.monotonic() - begun, 1)}
+    since = clock(world.engine)
+    published_s = world.until(lambda: scene.readers.are_fresh(since), _PATIENCE_S)
+    with world.engine.begin() as conn:
+        conn.execute(text("delete from public.aos_traces where trace_id = :trace"), {"trace": trace})
+    return {**taken, "published_s": _PATIENCE_S if published_s is None else published_s}
+
+
+def _open_trace(conn: Connection, trace: str) -> None:
+    values = {"trace": trace, "tenant": STRANGE}
+    conn.execute(
+        text(
+            "insert into public.aos_traces (trace_id, run_id, tenant_id, started_at)"
+            " values (:trace, :trace, :tenant, clock_timestamp())"
+        ),
+        values,
+    )
+
+
+def double_messages(scene: Scene) -> Measured:
+    """Ring twice at once for everything, once without an end to the message, and repeat a request that is over."""
+    world, app = scene.world, scene.world.app
+    for name in SIGNALS:
+        for shard in shards(world.settings.shards):
+            for _ in range(2):
+                app.send_task(REFRESH, args=[name, shard.number, shard.count])
+    with world.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        asked = ledger.request(books, "cost", mode="manual", requested_by="chaos")
+    for _ in range(2):
+        app.send_task(RECOMPUTE, args=[asked])
+    world.until(lambda: _finished(scene, asked) is not None, _PATIENCE_S)
+    finished = _finished(scene, asked)
+    app.send_task(RECOMPUTE, args=[asked])
+    scene.pause(4)
+    return {"done_twice": int(_finished(scene, asked) != finished)}
+
+
+def _finished(scene: Scene, refresh_id: int) -> object:
+    with scene.world.engine.connect() as conn:
+        return conn.execute(select(refresh.c.finished_at).where(refresh.c.refresh_id == refresh_id)).scalar_one()
+
+
+def break_tenant(signal: str, scene: Scene) -> Measured:
+    """Have what is published for one tenant break a constraint; others must stay fresh; then heal and ask again."""
+    world, name = scene.world, ITEMS[signal].fullname
+    with world.engine.begin() as conn:
+        listed = f"check (tenant_id <> '{POISONED}') not valid"
+        conn.execute(text(f"alter table {name} add constraint poison {listed}"))
+        plant(conn, f"poisoned-{scene.chance.getrandbits(32)}")
+    aside_s = world.until(lambda: _is_aside(scene, signal), _PATIENCE_S)
+    since = clock(world.engine)
+    others_s = world.until(lambda: scene.readers.are_fresh(since, without=POISONED), _PATIENCE_S)
+    world.wait(5)
+    with world.engine.begin() as conn:
+        conn.execute(text(f"alter table {name} drop constraint poison"))
+    world.command("recompute", "--signal", signal, "--tenant", POISONED, "--wait")
+    return {
+        "set_aside_s": _PATIENCE_S if aside_s is None else aside_s,
+        "others_fresh_s": _PATIENCE_S if others_s is None else others_s,
+    }
+
+
+def plant(conn: Connection, label: str) -> None:
+    """Give the tenant that breaks a run that every signal finds."""
+    binds = {"label": label, "tenant": POISONED}
+    conn.execute(
+        text(
+            "insert into public.runs (id, tenant_id, agent_id, goal, state, started_at, completed_at, risk_level,"
+            " estimated_cost_usd) values (:label, :tenant, 'agent', 'goal', 'COMPLETED',"
+            " clock_timestamp() - interval '1 minute', clock_timestamp(), 'VIOLATED', 1000)"
+        ),
+        binds,
+    )
+    conn.execute(
+        text(
+            "insert into public.aos_traces (trace_id, run_id, tenant_id, started_at)"
+            " values (:label, :label, :tenant, clock_timestamp())"
+        ),
+        binds,
+    )
+    conn.execute(
+        text(
+            "insert into public.aos_trace_steps (trace_id, step_index, skill_id, retry_count, duration_ms)"
+            " select :label, n, 'skill', 1000, 900000 from generate_series(1, 9) as n"
+        ),
+        binds,
+    )
+
+
+def _is_aside(scene: Scene, signal: str) -> bool:
+    mine = quarantine.c.signal == signal, quarantine.c.tenant_id == POISONED
+    with scene.world.engine.connect() as conn:
+        return conn.execute(select(func.count()).select_from(quarantine).where(*mine)).scalar_one() > 0

@@ -1,0 +1,158 @@
+"""`activity status`: what it shows, and when it ends with 1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import func, insert
+
+from ops.ages import Crowd, spread
+from ops.commands.status import status
+from ops.health import Spread
+from ops.health_broker import BEAT_LOCK_KEY, Broker
+from snapshots.signals import SIGNALS
+from snapshots.tables import quarantine
+from tests.ops.monitored import alerts
+from worker.app import create_app
+from worker.schedule import RECOMPUTE
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+    from tests.ops.system import System
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture
+def refreshed(system: System, monkeypatch: pytest.MonkeyPatch) -> System:
+    """Return a system whose signals have all been refreshed, and that has no broker."""
+    monkeypatch.setenv("ACTIVITY_WORKER_DATABASE_URL", system.worker.url.render_as_string(hide_password=False))
+    for signal in SIGNALS:
+        system.run(signal)
+    return system
+
+
+def shown(*arguments: str) -> Result:
+    return CliRunner().invoke(status, arguments)
+
+
+def test_without_a_broker_fresh_signals_are_all_it_asks_for(refreshed: System) -> None:
+    assert refreshed
+
+    result = shown()
+
+    assert (result.exit_code, "PROBLEM" in result.output) == (0, False), result.output
+    assert "cost: fresh, confirmed" in result.output
+    assert "broker: none configured" in result.output
+
+
+def test_with_a_broker_a_worker_and_a_beat_have_to_answer(refreshed: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = refreshed.settings.broker_url
+    assert url is not None
+    monkeypatch.setenv("ACTIVITY_BROKER_URL", url.get_secret_value())
+
+    nobody = shown()
+    refreshed.broker.set(BEAT_LOCK_KEY, "somebody", ex=60)
+    no_worker = shown()
+
+    assert (nobody.exit_code, no_worker.exit_code) == (1, 1)
+    assert "PROBLEM: no worker answers" in nobody.output
+    assert "PROBLEM: no beat is active" in nobody.output
+    assert "PROBLEM: no beat is active" not in no_worker.output
+
+
+def test_a_broker_that_is_away_is_a_problem(refreshed: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refreshed
+    monkeypatch.setenv("ACTIVITY_BROKER_URL", "redis://:hunter2@127.0.0.1:1/0")
+
+    result = shown()
+
+    assert result.exit_code == 1
+    assert "PROBLEM: the broker does not answer" in result.output
+    assert "hunter2" not in result.output
+
+
+def test_a_tenant_in_quarantine_is_named_with_its_error(refreshed: System) -> None:
+    now = func.now()
+    times = {"first_failed_at": now, "last_failed_at": now, "retry_at": now}
+    row = {"signal": "cost", "tenant_id": "acme", "failures": 2, "error_class": "DataError", "error": "out of range"}
+    refreshed.change(lambda conn: conn.execute(insert(quarantine).values(row | times)))
+
+    result = shown()
+
+    assert result.exit_code == 1
+    assert "PROBLEM: cost: 1 tenants in quarantine" in result.output
+    assert "cost of tenant acme, 2 failures" in result.output
+    assert "DataError: out of range" in result.output
+
+
+def test_the_same_in_json_for_scripts(refreshed: System) -> None:
+    refreshed.request()
+
+    result = json.loads(shown("--json").output)
+
+    assert (result["fresh"], result["problems"]) == (True, [])
+    assert [signal["signal"] for signal in result["signals"]] == list(SIGNALS)
+    assert {each["outcome"] for each in result["attempts"]} == {"succeeded"}
+    assert [(each["mode"], each["count"]) for each in result["waiting"]] == [("manual", 1)]
+    assert result["broker"]["is_configured"] is False
+
+
+def test_a_message_tells_its_age(system: System) -> None:
+    create_app(system.settings).send_task(RECOMPUTE, args=[1])
+
+    broker = Broker(system.settings).read()
+
+    ages = {each.queue: (each.messages, each.oldest_s) for each in broker.queues}
+    count, age_s = ages["manual"]
+    assert count == 1
+    assert age_s is not None
+    assert 0 <= age_s < 60
+    assert ages["signals"] == (0, None)
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"no json", b"[]", b"{}", b'{"headers": {}}', b'{"headers": {"activity_sent_at": []}}']
+)
+def test_a_message_of_somebody_else_has_no_age(system: System, message: bytes) -> None:
+    system.broker.lpush("manual", message)
+
+    assert [each.oldest_s for each in Broker(system.settings).read().queues] == [None, None]
+
+
+def test_workers_are_asked_no_more_often_than_every_fifteen_seconds(system: System) -> None:
+    passed = 0.0
+    broker = Broker(system.settings, timer=lambda: passed)
+    asked = []
+    for passed in (0.0, 14.9, 15.0):  # noqa: B007  # the timer reads it
+        before = system.broker.info("stats")["total_connections_received"]
+        broker.read()
+        asked.append(system.broker.info("stats")["total_connections_received"] > before + 1)
+
+    assert asked == [True, False, True]
+
+
+def test_quantiles_are_ages_that_occur() -> None:
+    assert spread([(1.0, 50), (2.0, 45), (3.0, 4), (9.0, 1)]) == Spread(1.0, 2.0, 3.0, 9.0)
+    assert spread([(5.0, 1)]) == Spread(5.0, 5.0, 5.0, 5.0)
+    assert spread([(5.0, 0)]) is None
+
+
+def test_a_tenant_that_is_set_aside_ages_by_itself() -> None:
+    crowd = Crowd(ages={0: 1.0, 1: 2.0}, tenants={0: 10, 1: 1}, aside=[(1, 500.0)])
+
+    assert crowd.spread() == Spread(1.0, 500.0, 500.0, 500.0)
+
+
+def test_the_documentation_lists_every_metric_and_every_alert(system: System) -> None:
+    system.scrape()
+    text = OPERATIONS.read_text()
+    section = text[text.index("## Metrics and alerts") :]
+
+    assert {name for name in alerts() if f"`{name}`" not in section} == set()
+    assert {family for family in system.families() if f"`{family}" not in section} == set()

@@ -1,0 +1,203 @@
+"""`activity support-bundle`: says what helps, and nothing that is somebody's."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import func, insert, make_url
+
+from migrations import capture
+from ops.commands.support_bundle import support_bundle
+from ops.keys import create_key
+from ops.leaving import detach
+from ops.masking import HIDDEN, Masks
+from snapshots import settings
+from snapshots.database import connect
+from snapshots.signals import READER_ROLE, SIGNALS, WORKER_ROLE
+from snapshots.tables import quarantine
+from tests.factories import insert_run, insert_step, insert_trace
+from worker import ledger
+from worker.refresh import refresh
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+    from tests.postgres import Server
+
+TENANTS = ("zanzibar", "Acme Corp", "tenant-4711")
+#: Nothing of this may be in a bundle: tenants, what their rows hold, and secrets.
+PLANTED = (
+    *(*TENANTS, "zrun", "ztrace", "zagent", "zskill", "zlabel", "zperson", "9021077"),
+    *("hunter2-secret", "broker-secret", "jwks-secret", "limit-secret", "log-secret", "issuer-secret"),
+)
+FILES = ["capture", "indexes", "ledger", "migrations", "plans", "server", "settings", "status", "tables", "versions"]
+LOG = """\
+2026-01-17T12:00:00Z INFO worker.refresh refresh signal=patterns id=7 state=succeeded marks=3 tenants=2
+2026-01-17T12:00:01Z ERROR worker.refresh refresh of zanzibar failed: "zrun-1" costs 9021077
+2026-01-17 12:00:02.123 UTC [4] ERROR:  invalid input syntax for type numeric: "zrun-1"
+2026-01-17 12:00:02.123 UTC [4] STATEMENT:  select 'zrun-1' where password = log-secret
+\tfrom runs where tenant_id = 'zanzibar'
+{"time":"2026-01-17T12:00:03.000Z","event":"request","path":"/api/v1/activity/runs/zrun-1","status":200,\
+"duration_ms":1.500,"bytes":9,"tenant_id":"zanzibar","key_id":"zlabel"}
+connecting to postgresql://owner:log-secret@localhost/activity
+"""
+
+
+@pytest.fixture
+def engine(fresh_database: str) -> Engine:
+    """Return an engine on a database full of what must not leave it."""
+    engine = connect(fresh_database)
+    capture.install(engine)
+    with engine.begin() as conn:
+        for number, tenant in enumerate(TENANTS):
+            _plant(conn, tenant, number)
+    for signal in SIGNALS:
+        refresh(engine, signal, settings.load())
+    return engine
+
+
+def _plant(conn: Connection, tenant: str, number: int) -> None:
+    run, trace = f"zrun-{number}", f"ztrace-{number}"
+    insert_run(conn, id=run, tenant_id=tenant, agent_id="zagent", state="LIVE", risk_level="AT_RISK")
+    insert_trace(conn, trace_id=trace, run_id=run, tenant_id=tenant, started_at=func.now())
+    insert_step(conn, trace, 0, skill_id="zskill", retry_count=5)
+    create_key(conn, tenant, label="zlabel")
+    error = f'{tenant}: invalid input syntax for type numeric: "zrun-{number}" (9021077)'
+    times = dict.fromkeys(("first_failed_at", "last_failed_at", "retry_at"), func.now())
+    row = {"signal": "cost", "tenant_id": tenant, "failures": 1, "error_class": "DataError", "error": error}
+    conn.execute(insert(quarantine).values(**row, **times))
+    asked = ledger.request(conn, "cost", mode="manual", requested_by="zperson", tenants=[tenant])
+    ledger.mark_failed(conn, asked, ValueError(error), will_retry=False)
+
+
+@pytest.fixture
+def bundle(engine: Engine, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """Return the files of a bundle that was asked for with secrets in every setting that may have one."""
+    url = engine.url.render_as_string(hide_password=False)
+    secret = "?application_name=hunter2-secret&host="  # noqa: S105  # planted
+    for name, address in (
+        ("", url),
+        ("WORKER_", server.url_as(WORKER_ROLE, url)),
+        ("READER_", server.url_as(READER_ROLE, url)),
+    ):
+        monkeypatch.setenv(f"ACTIVITY_{name}DATABASE_URL", address.replace("?host=", secret))
+    monkeypatch.setenv("ACTIVITY_BROKER_URL", "redis://:broker-secret@127.0.0.1:1/0")
+    monkeypatch.setenv("ACTIVITY_RATE_LIMIT_URL", "redis://:limit-secret@127.0.0.1:1/0")
+    monkeypatch.setenv("ACTIVITY_JWT_ISSUER", "https://me:issuer-secret@issuer.example.com")
+    monkeypatch.setenv("ACTIVITY_JWT_AUDIENCE", "activity")
+    monkeypatch.setenv("ACTIVITY_JWT_JWKS", "https://issuer.example.com/jwks-secret")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "worker.log").write_text(LOG)
+    return unpacked(tmp_path)
+
+
+def unpacked(folder: Path) -> dict[str, str]:
+    """Ask for a bundle and return its files."""
+    result = CliRunner().invoke(support_bundle, ["--output", f"{folder}/b.tar.gz", "--data-dir", str(folder)])
+    assert result.exit_code == 0, result.exception
+    with tarfile.open(folder / "b.tar.gz") as archive:
+        return {
+            member.name.removeprefix("activity-support/"): file.read().decode()
+            for member in archive.getmembers()
+            if (file := archive.extractfile(member))
+        }
+
+
+def section(bundle: dict[str, str], name: str) -> Any:  # noqa: ANN401  # JSON
+    return json.loads(bundle[f"{name}.json"])
+
+
+def test_nothing_that_was_planted_is_in_it(bundle: dict[str, str], server: Server) -> None:
+    everything = "\n".join([*bundle, *bundle.values()])
+
+    assert {word for word in (*PLANTED, server.password) if word in everything} == set()
+
+
+def test_every_section_is_there_and_none_failed(bundle: dict[str, str]) -> None:
+    assert sorted(bundle) == sorted([*(f"{name}.json" for name in FILES), "log/worker.log"])
+    assert {name: section(bundle, name) for name in FILES if "failed" in section(bundle, name)} == {}
+
+
+def test_it_says_what_helps(bundle: dict[str, str]) -> None:
+    assert section(bundle, "settings")["database_url"] == "(set)"
+    assert section(bundle, "settings")["auth_database_url"] is None
+    assert section(bundle, "settings")["cost_period_s"] == 300
+    assert section(bundle, "migrations")["revision"] == section(bundle, "migrations")["head"]
+    assert section(bundle, "capture")["signals"]["patterns"] == {"is_captured": True, "marks_waiting": 0}
+    assert {"public.runs", "signals.snapshot"} <= {_unquoted(row["name"]) for row in section(bundle, "tables")}
+    assert all(row["is_valid"] for row in section(bundle, "indexes"))
+    assert section(bundle, "server")["version"].startswith("PostgreSQL")
+    plans = section(bundle, "plans")
+    assert plans["tenant"].startswith("tenant-")
+    assert len(plans["queries"]) > 10
+
+
+def _unquoted(name: str) -> str:
+    return name if "." in name else f"public.{name}"
+
+
+def test_errors_keep_their_words_and_lose_their_values(bundle: dict[str, str]) -> None:
+    failed = [row for row in section(bundle, "ledger") if row["state"] == "failed"]
+
+    assert {row["error_class"] for row in failed} == {"ValueError"}
+    assert all("invalid input syntax for type numeric:" in row["error"] for row in failed)
+    assert {row["tenants_asked"] for row in failed} == {1}
+
+
+def test_logs_keep_what_is_ours(bundle: dict[str, str]) -> None:
+    lines = bundle["log/worker.log"].splitlines()
+
+    assert lines[0] == LOG.splitlines()[0]
+    assert lines[1].startswith("2026-01-17T12:00:01Z ERROR worker.refresh refresh of tenant-")
+    assert lines[2].endswith(f"ERROR: invalid input syntax for type numeric: {HIDDEN}")
+    assert json.loads(lines[3]) == {
+        "time": "2026-01-17T12:00:03.000Z",
+        "event": "request",
+        "status": 200,
+        "duration_ms": 1.5,
+        "bytes": 9,
+    }
+    assert len(lines) == 5
+
+
+def test_without_a_database_the_rest_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", "postgresql://owner:hunter2-secret@127.0.0.1:1/activity")
+
+    bundle = unpacked(tmp_path)
+
+    assert section(bundle, "tables")["failed"] == "OperationalError"
+    assert section(bundle, "versions")["sqlalchemy"]
+    assert "hunter2-secret" not in str(bundle)
+
+
+def test_while_detached_it_says_so(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    detach(make_url(engine.url))
+
+    bundle = unpacked(tmp_path)
+
+    assert section(bundle, "migrations")["detached_since"]
+    assert section(bundle, "plans")["failed"] == "ProgrammingError"
+    assert [word for word in PLANTED if word in str(bundle)] == []
+
+
+def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "b.tar.gz").write_text("mine")
+
+    result = CliRunner().invoke(support_bundle, ["--output", f"{tmp_path}/b.tar.gz"])
+
+    assert "cannot be written" in str(result.exception)
+    assert (tmp_path / "b.tar.gz").read_text() == "mine"
+
+
+def test_a_tenant_has_one_pseudonym_in_a_bundle_and_another_in_the_next() -> None:
+    masks, others = Masks(tenants=["acme"]), Masks(tenants=["acme"])
+
+    assert masks.known("acme, acmeology") == f"{masks.tenant('acme')}, acmeology"
+    assert masks.tenant("acme") != others.tenant("acme")
