@@ -95,7 +95,8 @@ def _worker(settings: Settings) -> dict[str, Any]:
         "worker_concurrency": settings.worker_concurrency,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": False,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # A refresh goes on without the broker; should its message come again, the ledger says that it is over.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_max_tasks_per_child": 1000,
         "worker_max_memory_per_child": settings.worker_max_memory_mb * 1024,  # kB
         "worker_soft_shutdown_timeout": 5.0,

@@ -17,7 +17,7 @@ from snapshots.facts import fact_state
 from snapshots.tables import freshness
 from worker import ledger, locks, marks, quarantine
 from worker.aside import retry_due, set_aside
-from worker.errors import TenantDataError, first_line
+from worker.errors import TenantDataError, first_line, translated
 from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
 from worker.limits import set_limits
 from worker.marks import START
@@ -67,8 +67,11 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
         try:
             result = _locked(engine, books, attempt, settings)
         except Exception as ex:
-            _note_failure(autocommit, attempt, ex)
-            raise
+            error = translated(ex)
+            _note_failure(autocommit, attempt, error)
+            if error is ex:
+                raise
+            raise error from ex
         if result is not None:
             ledger.mark_succeeded(books, attempt.refresh_id, result)
     return result

@@ -86,10 +86,10 @@ def test_a_worker_process_is_replaced_after_many_tasks_or_much_memory() -> None:
     assert conf.worker_max_memory_per_child == 256 * 1024  # kB
 
 
-def test_a_lost_connection_and_a_shutdown_give_messages_back() -> None:
+def test_a_lost_connection_ends_no_refresh_and_a_shutdown_waits_for_seconds() -> None:
     conf = create_app(SETTINGS).conf
 
-    assert conf.worker_cancel_long_running_tasks_on_connection_loss is True
+    assert conf.worker_cancel_long_running_tasks_on_connection_loss is False
     assert 0 < conf.worker_soft_shutdown_timeout < 20  # what supervisors wait for before they kill
 
 
