@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full test-laws test-hostile lint bench-reads bench soak lock clean
+.PHONY: help install up test test-full test-laws test-hostile lint bench-reads chaos bench soak lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -45,6 +45,9 @@ lint: $(INSTALLED) ## Style, types and SQL
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/sql
+
+chaos: $(INSTALLED) ## Faults of every kind against a whole installation, 15 minutes; ARGS="--short" is a minute
+	$(PYTHON) -m tests.chaos $(ARGS)
 
 bench: $(INSTALLED) ## Refresh beside the spec's SQL per tenant and materialized views; ARGS="--scale s" takes the smallest scale
 	$(PYTHON) -m benchmarks.refresh $(ARGS)

@@ -37,6 +37,8 @@ def _present() -> Select[*tuple[Any, ...]]:
             *(freshness.c[name].label(f"slot_{name}") for name in shared),
             *(snapshot.c[name] for name in own),
             quarantine.c.first_failed_at.label("failing_since"),
+            quarantine.c.as_of.label("confirmed_as_of"),
+            quarantine.c.window_json.label("confirmed_window_json"),
         )
         .select_from(freshness.outerjoin(snapshot, of_tenant).outerjoin(quarantine, is_aside))
         .where(freshness.c.signal == signal, freshness.c.slot == func.signals.slot_of(tenant))
@@ -153,9 +155,9 @@ def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
             _identity(tenant_id, signal, row.slot_empty_content),
         )
     # A refresh that confirms the content moves the slot on; one of this tenant alone moves the snapshot past it.
-    slot_is_newer = row.slot_as_of >= row.as_of and row.failing_since is None
+    as_of, window = _confirmed(row)
     return Published(
-        row.slot_window_json if slot_is_newer else row.window_json,
+        window if as_of is not None and as_of >= row.as_of else row.window_json,
         row.content,
         tuple(row.items or ()),
         _of_tenant(row),
@@ -174,13 +176,23 @@ def _of_slot(row: Row[Any]) -> Provenance:
     )
 
 
+def _confirmed(row: Row[Any]) -> tuple[datetime | None, str | None]:
+    """Return the instant and the window that the tenant's content was last confirmed for, None when it never was.
+
+    That of its slot; for a tenant that is set aside, what its slot had when it first failed.
+    """
+    if row.failing_since is not None:
+        return row.confirmed_as_of, row.confirmed_window_json
+    return row.slot_as_of, row.slot_window_json
+
+
 def _of_tenant(row: Row[Any]) -> Provenance:
-    # A tenant that is set aside was last confirmed before its first failure, whatever its slot says since.
+    confirmed, window = _confirmed(row)
     is_failing = row.failing_since is not None and row.failing_since < row.slot_verified_at
-    moves = row.slot_window_json is not None and not is_failing
+    moves = confirmed is not None and window is not None
     return Provenance(
         # Confirmation moves the instant of what has a window; scores hold for the instant they were computed for (R27).
-        as_of=max(row.as_of, row.slot_as_of) if moves else row.as_of,
+        as_of=max(row.as_of, confirmed) if moves else row.as_of,
         computed_at=row.computed_at,
         version=row.version,
         rule_version=row.rule_version,

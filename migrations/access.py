@@ -79,7 +79,9 @@ def revoke_lasting() -> None:
 def show_quarantine() -> None:
     """Let a reader see since when its tenant is set aside, and not why: an error may quote what broke."""
     _policy("quarantine", "reader", READER_ROLE, NAMED_TENANT, command="select")
-    op.execute(f"grant select (signal, tenant_id, first_failed_at) on {SCHEMA}.quarantine to {READER_ROLE}")
+    op.execute(
+        f"grant select (signal, tenant_id, first_failed_at, as_of, window_json) on {SCHEMA}.quarantine to {READER_ROLE}"
+    )
 
 
 def allow_touching_keys() -> None:

@@ -234,6 +234,8 @@ quarantine = Table(
     Column("first_failed_at", Instant, nullable=False),
     Column("last_failed_at", Instant, nullable=False),
     Column("retry_at", Instant, nullable=False),
+    Column("as_of", Instant, comment="The instant that its snapshot was last confirmed for"),
+    Column("window_json", Text),
     PrimaryKeyConstraint("signal", "tenant_id"),
     CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
     CheckConstraint("failures > 0", name="failures_positive"),

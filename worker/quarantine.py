@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from snapshots.tables import quarantine
+from snapshots.tables import freshness, quarantine
 from worker.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Column, ColumnElement, Connection, ScalarSelect
 
     from snapshots.settings import Settings
     from worker.shards import Shard
@@ -93,6 +93,9 @@ def note(conn: Connection, signal: str, culprit: Culprit, settings: Settings) ->
         "first_failed_at": now,
         "last_failed_at": now,
         "retry_at": now,
+        # The batch that failed was undone: this is what the tenant's snapshot was last confirmed for.
+        "as_of": _last_confirmed(freshness.c.as_of, signal, culprit.tenant_id),
+        "window_json": _last_confirmed(freshness.c.window_json, signal, culprit.tenant_id),
     }
     added = insert(quarantine).values(values)
     again = {
@@ -104,6 +107,12 @@ def note(conn: Connection, signal: str, culprit: Culprit, settings: Settings) ->
     }
     conn.execute(added.on_conflict_do_update(index_elements=["signal", "tenant_id"], set_=again))
     _log.error("quarantine signal=%s: a tenant is set aside: %s", signal, values["error_class"])
+
+
+def _last_confirmed(column: Column[Any], signal: str, tenant_id: str) -> ScalarSelect[Any]:
+    """Return a column of the freshness of the tenant's slot."""
+    slot = freshness.c.slot == func.signals.slot_of(tenant_id)
+    return select(column).where(freshness.c.signal == signal, slot).scalar_subquery()
 
 
 def _wait(failures: ColumnElement[int], patient_until: int) -> ColumnElement[timedelta]:

@@ -7,6 +7,8 @@ create table signals.quarantine (
     first_failed_at timestamptz not null,
     last_failed_at timestamptz not null,
     retry_at timestamptz not null,
+    as_of timestamptz,
+    window_json text,
     constraint pk_quarantine primary key (signal, tenant_id),
     constraint ck_quarantine_known_signal check (signal in ('patterns', 'cost', 'attention')),
     constraint ck_quarantine_failures_positive check (failures > 0),
@@ -14,6 +16,8 @@ create table signals.quarantine (
 );
 
 comment on column signals.quarantine.failures is 'Attempts in a row that failed';
+
+comment on column signals.quarantine.as_of is 'The instant that its snapshot was last confirmed for';
 
 alter table signals.refresh add column tenants_failed integer;
 

@@ -174,24 +174,25 @@ def test_a_kept_version_that_the_client_holds_is_not_sent_again(api: Api) -> Non
     assert result.headers["snapshot-as-of"] == "2026-01-17T11:30:00.000000Z"
 
 
-def set_aside(api: Api, signal: str, minutes: int) -> None:
+def set_aside(api: Api, signal: str, minutes: int, **more: object) -> None:
     """Arrange that the tenant's data has broken a signal for some minutes."""
     failed_at = NOW - timedelta(minutes=minutes)
     row = {"signal": signal, "tenant_id": TENANT, "failures": 5, "error_class": "DataError", "error": "quotes a row"}
     times = dict.fromkeys(("first_failed_at", "last_failed_at", "retry_at"), failed_at)
     with api.owner.begin() as conn:
-        conn.execute(insert(quarantine).values(row | times))
+        conn.execute(insert(quarantine).values(row | times | more))
 
 
 def test_a_snapshot_whose_tenant_is_set_aside_was_confirmed_before_its_first_failure(api: Api) -> None:
     api.verify("patterns")
     api.publish("patterns", '{"patterns":[]}', as_of=NOW - timedelta(minutes=20), window_json='"own"')
-    set_aside(api, "patterns", 10)
+    set_aside(api, "patterns", 10, as_of=NOW - timedelta(minutes=11), window_json='"last"')
 
     result = api.get(PATTERNS)
 
-    assert result.json["window"] == "own"
-    assert result.json["snapshot"]["as_of"] == "2026-01-17T11:40:00.000000Z"
+    # Neither before nor after its last confirmation does the instant go back.
+    assert result.json["window"] == "last"
+    assert result.json["snapshot"]["as_of"] == "2026-01-17T11:49:00.000000Z"
     assert result.json["snapshot"]["verified_at"] == "2026-01-17T11:50:00.000000Z"
     assert result.headers["snapshot-stale"] == "?1"
     told = api.get(FRESHNESS).json["signals"][0]

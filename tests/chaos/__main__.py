@@ -1,6 +1,6 @@
 """The chaos suite: an installation under faults of every kind, and whether readers ever saw what they must not.
 
-python -m tests.chaos [--short] [--seed 1] [--minutes 12] [--json PATH]
+python -m tests.chaos [--short] [--seed 1] [--minutes 13] [--json PATH]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.chaos.table import as_table
 @click.command()
 @click.option("--short", is_flag=True, help="The few faults that the test suite runs.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Orders the faults and chooses their victims.")
-@click.option("--minutes", type=click.FloatRange(0.1), default=12, show_default=True, help="No fault begins later.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=13, show_default=True, help="No fault begins later.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), default="chaos.json", show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep servers' data and logs in this folder.")
 def main(*, short: bool, seed: int, minutes: float, json_path: Path, keep: Path | None) -> None:

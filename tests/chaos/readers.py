@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import time
+from contextlib import closing
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
@@ -56,27 +57,29 @@ class Readers:
         return all(self.notes.is_fresh(tenant, signal, since) for tenant, signal in wanted)
 
     def _read_snapshots(self) -> None:
-        client = _Client(self._port)
-        tags: dict[str, str] = {}
-        for turn in itertools.count():
-            for tenant, signal in itertools.product(self._keys, SIGNALS):
-                name = f"{tenant}/{signal}"
-                tag = tags.get(name) if turn % 2 else None
-                answer = self._ask(client, tenant, _SNAPSHOTS[signal], tag)
-                if answer is not None:
-                    tags[name] = answer.headers.get("etag", "")
-                    self.notes.take_snapshot(tenant, signal, answer)
-            if self._over.wait(_SNAPSHOT_PACE_S):
-                return
+        with closing(_Client(self._port)) as client:
+            tags: dict[str, str] = {}
+            for turn in itertools.count():
+                self._read_each(client, tags, is_conditional=bool(turn % 2))
+                if self._over.wait(_SNAPSHOT_PACE_S):
+                    return
+
+    def _read_each(self, client: _Client, tags: dict[str, str], *, is_conditional: bool) -> None:
+        for tenant, signal in itertools.product(self._keys, SIGNALS):
+            name = f"{tenant}/{signal}"
+            answer = self._ask(client, tenant, _SNAPSHOTS[signal], tags.get(name) if is_conditional else None)
+            if answer is not None:
+                tags[name] = answer.headers.get("etag", "")
+                self.notes.take_snapshot(tenant, signal, answer)
 
     def _read_live(self) -> None:
-        client = _Client(self._port)
-        for tenant, path in itertools.cycle(self._live_questions()):
-            answer = self._ask(client, tenant, path, None)
-            if answer is not None:
-                self.notes.take_live(path, answer)
-            if self._over.wait(_LIVE_PACE_S):
-                return
+        with closing(_Client(self._port)) as client:
+            for tenant, path in itertools.cycle(self._live_questions()):
+                answer = self._ask(client, tenant, path, None)
+                if answer is not None:
+                    self.notes.take_live(path, answer)
+                if self._over.wait(_LIVE_PACE_S):
+                    return
 
     def _live_questions(self) -> Iterator[tuple[str, str]]:
         for tenant in self._keys:
@@ -113,6 +116,11 @@ class _Client:
             named = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, named, response.read(), time.monotonic() - begun)
         except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
-            raise

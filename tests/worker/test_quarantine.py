@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from migrations import capture
 from snapshots.database import connect
 from snapshots.signals import SIGNALS
-from snapshots.tables import ITEMS, quarantine, refresh, snapshot
+from snapshots.tables import ITEMS, freshness, quarantine, refresh, snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker import ledger
 from worker.errors import TenantDataError
@@ -107,9 +107,13 @@ def test_a_tenant_that_is_set_aside_keeps_its_last_snapshot(engine: Engine, sign
     change(engine)
     poison(engine, signal, BAD)
 
+    with engine.connect() as conn:
+        confirmed = conn.execute(select(func.max(freshness.c.as_of)).where(freshness.c.signal == signal)).scalar_one()
     run_refresh(engine, signal, SETTINGS, mode=mode)
     run_refresh(engine, signal, SETTINGS, mode=mode)
 
+    with engine.connect() as conn:
+        assert conn.execute(select(quarantine.c.as_of)).scalar_one() == confirmed
     assert versions(engine, signal) == {**dict.fromkeys(GOOD, 2), BAD: 1}
 
 
