@@ -28,8 +28,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 up: $(INSTALLED) ## Run the whole system with demo data; ARGS="..." goes to `activity up`
 	@$(VENV)/bin/activity up $(ARGS)
 
-test: lint ## Lint, types, schema check and the test suite; ARGS="..." goes to pytest
-	$(PYTHON) -m pytest $(ARGS)
+test: lint ## Lint, types, schema check and the test suite on two cores; ARGS="..." goes to pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands of random databases
 	$(PYTHON) -m pytest tests/signals --hypothesis-profile=full $(ARGS)

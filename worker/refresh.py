@@ -65,16 +65,13 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     with autocommit.connect() as books:
         try:
-            result = _locked(engine, books, attempt, settings)
+            return _locked(engine, books, attempt, settings)
         except Exception as ex:
             error = translated(ex)
             _note_failure(autocommit, attempt, error)
             if error is ex:
                 raise
             raise error from ex
-        if result is not None:
-            ledger.mark_succeeded(books, attempt.refresh_id, result)
-    return result
 
 
 def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
@@ -99,7 +96,10 @@ def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Setti
             instant = _instant(conn)
             if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
                 return None
-            return _work(conn, attempt, settings, instant)
+            result = _work(conn, attempt, settings, instant)
+            # Before the locks are let go: whoever waits for them with the same request must see that it is over.
+            ledger.mark_succeeded(books, attempt.refresh_id, result)
+            return result
 
 
 def _slots(conn: Connection, attempt: Attempt) -> Sequence[int]:
