@@ -32,7 +32,6 @@ RUN_BY_CI = {
     "make test-full",
     'make bench ARGS="--scale s --rounds 1"',
     'make soak ARGS="--minutes 1"',
-    'make bench-reads ARGS="--seconds 1 --rounds 1"',
 }
 
 
