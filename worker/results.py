@@ -46,4 +46,5 @@ class RefreshResult:
             history_rows=earlier.history_rows + self.history_rows,
             item_rows=earlier.item_rows + self.item_rows,
             marks=earlier.marks + self.marks,
+            tenants_failed=max(earlier.tenants_failed, self.tenants_failed),
         )

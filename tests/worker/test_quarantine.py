@@ -114,6 +114,7 @@ def test_a_tenant_that_is_set_aside_keeps_its_last_snapshot(engine: Engine, sign
 
     with engine.connect() as conn:
         assert conn.execute(select(quarantine.c.as_of)).scalar_one() == confirmed
+        assert last_attempt(conn) == ("succeeded", 1)
     assert versions(engine, signal) == {**dict.fromkeys(GOOD, 2), BAD: 1}
 
 
