@@ -8,7 +8,8 @@ from sqlalchemy import JSON, and_, case, func, select
 
 from api.summaries import UNKNOWN
 from api.wire import instant_text
-from snapshots.tables import attention_item, cost_item, freshness, pattern_item, snapshot
+from snapshots.items import attention_item, cost_item, pattern_item
+from snapshots.tables import freshness, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -15,7 +15,7 @@ from api.authentication import Caller
 from api.caching import ShortCache
 from api.web_keys import JsonWebKeys
 from snapshots.errors import SettingsError
-from snapshots.settings import ASYMMETRIC
+from snapshots.setting_kinds import ASYMMETRIC
 from snapshots.signals import CAPABILITIES
 
 if TYPE_CHECKING:

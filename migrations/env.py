@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alembic import context
 
 from migrations.objects import LOCK_TIMEOUT
-from snapshots.facts import WORKER_TABLES
+from snapshots.owned import metadata
 from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def include_name(
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=WORKER_TABLES[0].metadata,  # everything that is registered there
+    target_metadata=metadata,
     version_table_schema=SCHEMA,
     include_schemas=True,
     include_name=include_name,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.children import INSTANCE_VARIABLE
 from ops.supervisor import Program
-from snapshots.settings import PREFIX
+from snapshots.setting_files import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from migrations import capture, detachment, removal, runner, views
 from migrations.roles import GROUPS, drop_groups
 from ops.leaving import no_refresh
 from snapshots.database import connect
-from snapshots.facts import WORKER_TABLES
+from snapshots.owned import metadata
 from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The tables and views of ours, partitions apart.
 KNOWN: Final = frozenset(
     {
-        *(each.name for each in WORKER_TABLES[0].metadata.tables.values()),
+        *(each.name for each in metadata.tables.values()),
         *(view.name for view in views.ALL),
         *("alembic_version", "attempt", "detachment", "detached_grant"),
     }

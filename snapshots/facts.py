@@ -154,15 +154,3 @@ attention_fact = Table(
     Index(None, "heartbeat_at"),
     postgresql_with=_REPLACED,
 )
-
-#: Everything here, for the grants.
-WORKER_TABLES: Final = (
-    dirty_trace,
-    dirty_agent,
-    dirty_run,
-    fact_state,
-    trace_fact,
-    run_pattern,
-    agent_cost,
-    attention_fact,
-)

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from snapshots.errors import SettingsError
+from snapshots.setting_files import PREFIX, UrlFiles
+from snapshots.setting_kinds import (
+    Algorithms,
+    DatabaseUrl,
+    Flag,
+    KeySource,
+    NotBlank,
+    Number,
+    RedisUrl,
+    Seconds,
+    listed,
+)
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
-
-PREFIX = "ACTIVITY_"
-#: The settings that hold a password: `ACTIVITY_<NAME>_FILE` may name a file that holds the URL.
-URLS: Final = (
-    "database_url", "worker_database_url", "auth_database_url", "reader_database_url", "broker_url", "rate_limit_url",
-)  # fmt: skip
-
-Flag = Annotated[bool, Field()]
-Seconds = Annotated[int, Field(ge=1, le=86_400)]
-
-#: The signature algorithms that a token may have: a public key checks them, and cannot make them.
-ASYMMETRIC: Final = (
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "Ed448",
-)  # fmt: skip
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class _UrlFiles(EnvSettingsSource):
-    """The URLs that variables name a file for. Neither path nor content is in an error: both may hold a password."""
-
-    def __call__(self) -> dict[str, str]:
-        """Return the URLs by setting. Raises SettingsError naming the variable."""
-        named = {name: self.env_vars.get(f"{PREFIX}{name}_file".lower()) for name in URLS}
-        return {name: self._content(name, path) for name, path in named.items() if path is not None}
-
-    def _content(self, name: str, path: str) -> str:
-        direct = f"{PREFIX}{name.upper()}"
-        if f"{PREFIX}{name}".lower() in self.env_vars:
-            raise SettingsError(f"{direct}_FILE: set beside {direct}; expected one of the two")
-        content = _read(f"{direct}_FILE", path).strip()
-        if not content:
-            raise SettingsError(f"{direct}_FILE: the file is empty; expected a URL in it")
-        return content
 
 
 class Settings(BaseSettings):
@@ -70,15 +45,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment, and the files that it names; no `.env` file and no folder of secrets."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _UrlFiles(settings_cls)
+        return init_settings, env_settings, UrlFiles(settings_cls)
 
-    database_url: SecretStr | None = Field(
+    database_url: DatabaseUrl | None = Field(
         None, description="PostgreSQL URL of the owner: migrations, and every part without a URL of its own"
     )
-    worker_database_url: SecretStr | None = Field(None, description="PostgreSQL URL of the worker role")
-    auth_database_url: SecretStr | None = Field(None, description="PostgreSQL URL of the role that looks up API keys")
-    reader_database_url: SecretStr | None = Field(None, description="PostgreSQL URL of the role that serves reads")
-    broker_url: SecretStr | None = Field(None, description="Redis or Valkey URL of the message broker")
+    worker_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the worker role")
+    auth_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that looks up API keys")
+    reader_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that serves reads")
+    broker_url: RedisUrl | None = Field(None, description="Redis or Valkey URL of the message broker")
 
     pattern_window_hours: int = Field(24, ge=1, le=168, description="Length of the pattern window, hours")
     slow_step_ms: float = Field(5000, gt=0, allow_inf_nan=False, description="A step is slow above this, milliseconds")
@@ -109,7 +84,9 @@ class Settings(BaseSettings):
         300,
         description="Least seconds between refreshes where no triggers capture changes and every row is read",
     )
-    shards: Literal[1, 2, 4, 8, 16, 32, 64] = Field(1, description="Shards of tenants, refreshed in parallel")
+    shards: Annotated[Literal[1, 2, 4, 8, 16, 32, 64], Number] = Field(
+        1, description="Shards of tenants, refreshed in parallel"
+    )
     refresh_batch_marks: int = Field(
         50_000, ge=1, le=10_000_000, description="Change marks that one transaction of a refresh consumes"
     )
@@ -143,7 +120,7 @@ class Settings(BaseSettings):
     rate_limit_live: int = Field(
         600, ge=1, le=10_000_000, description="Live queries per minute and key, over all API processes"
     )
-    rate_limit_url: SecretStr | None = Field(
+    rate_limit_url: RedisUrl | None = Field(
         None, description="Redis or Valkey URL that counts live queries; without it each API process counts its own"
     )
     cors_origins: str = Field(
@@ -153,12 +130,12 @@ class Settings(BaseSettings):
     access_log: Flag = Field(default=True, description="Log every request as a line of JSON on standard output")
 
     api_keys: Flag = Field(default=True, description="Accept API keys; when false, tokens alone are accepted")
-    jwt_issuer: str | None = Field(None, description="Issuer of the JSON web tokens to accept; none without it")
-    jwt_audience: str | None = Field(None, description="Audience that a token must name")
-    jwt_algorithms: str = Field(
+    jwt_issuer: NotBlank | None = Field(None, description="Issuer of the JSON web tokens to accept; none without it")
+    jwt_audience: NotBlank | None = Field(None, description="Audience that a token must name")
+    jwt_algorithms: Algorithms = Field(
         "RS256,ES256", description="Signature algorithms that are accepted, separated by commas; asymmetric ones only"
     )
-    jwt_jwks: str | None = Field(
+    jwt_jwks: KeySource | None = Field(
         None, repr=False, description="Where the issuer's public keys are: a file, or an https URL (http on loopback)"
     )
     jwt_tenant_claim: str = Field("tenant_id", min_length=1, description="The claim that names the tenant")
@@ -168,63 +145,6 @@ class Settings(BaseSettings):
     jwt_leeway_s: int = Field(30, ge=0, le=300, description="Clock difference that is forgiven, seconds")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
-
-    @field_validator("hide_abandoned", "exclude_synthetic", "metrics", "access_log", "api_keys", mode="before")
-    @classmethod
-    def _exact_boolean(cls, value: object) -> object:
-        """Accept `true` and `false` alone: a typo must not read as either."""
-        words = {"true": True, "false": False}
-        if isinstance(value, str) and value not in words:
-            msg = "expected true or false"
-            raise ValueError(msg)
-        return words[value] if isinstance(value, str) else value
-
-    @field_validator("database_url", "worker_database_url", "auth_database_url", "reader_database_url")
-    @classmethod
-    def _postgresql_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        try:
-            backend = make_url(value.get_secret_value()).get_backend_name()
-        except (ArgumentError, ValueError):  # a bad port is a plain ValueError that quotes what may be a password
-            backend = ""
-        if backend not in {"postgresql", "postgres"}:
-            msg = "expected a URL like postgresql://user:password@host:5432/database"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("broker_url", "rate_limit_url")
-    @classmethod
-    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_redis_url(value.get_secret_value()):
-            msg = "expected a URL like redis://:password@host:6379/0"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("jwt_issuer", "jwt_audience", "jwt_jwks")
-    @classmethod
-    def _not_blank(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            msg = "expected text that is not empty"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("jwt_algorithms")
-    @classmethod
-    def _asymmetric(cls, value: str) -> str:
-        """Refuse `none`, and what is checked with a secret: the issuer's public key would then pass for it."""
-        if not all(name in ASYMMETRIC for name in _listed(value)):
-            msg = f"expected some of {', '.join(ASYMMETRIC)}, separated by commas"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("jwt_jwks")
-    @classmethod
-    def _file_or_safe_url(cls, value: str | None) -> str | None:
-        if value is not None and "://" in value and not _is_safe_url(value):
-            msg = "expected a file, or a URL like https://issuer.example.com/jwks.json (http on loopback alone)"
-            raise ValueError(msg)
-        return value
 
     @model_validator(mode="after")
     def _credentials(self) -> Self:
@@ -239,15 +159,9 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return self
 
-    @field_validator("shards", mode="before")
-    @classmethod
-    def _number_of_shards(cls, value: object) -> object:
-        """Read the number that a variable spells out."""
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
     def signature_algorithms(self) -> tuple[str, ...]:
         """Return the signature algorithms that a token may have."""
-        return _listed(self.jwt_algorithms)
+        return listed(self.jwt_algorithms)
 
     def period_s(self, signal: str, *, is_captured: bool = True) -> int:
         """Return the seconds between two refreshes of `signal`; longer where every row has to be read.
@@ -268,38 +182,6 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as ex:
         raise SettingsError("; ".join(_explain(dict(error)) for error in ex.errors())) from None
-
-
-def _read(variable: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as ex:
-        raise SettingsError(f"{variable}: the file cannot be read ({ex.strerror})") from None
-    except ValueError:
-        raise SettingsError(f"{variable}: the file is not text; expected a URL in it") from None
-
-
-def _is_redis_url(url: str) -> bool:
-    """Tell whether `url` names a Redis server; a port that is no number raises inside urlsplit."""
-    try:
-        parts, port = urlsplit(url), urlsplit(url).port
-    except ValueError:
-        return False
-    return parts.scheme in {"redis", "rediss"} and port != 0
-
-
-def _listed(words: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in words.split(","))
-
-
-def _is_safe_url(url: str) -> bool:
-    """Tell whether nobody on the way to `url` can put in keys of their own."""
-    try:
-        parts, port = urlsplit(url), urlsplit(url).port
-    except ValueError:
-        return False
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    return is_safe and bool(parts.hostname) and port != 0
 
 
 def _explain(error: dict[str, object]) -> str:

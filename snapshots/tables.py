@@ -13,18 +13,15 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
-    Double,
     Identity,
     Index,
     Integer,
     MetaData,
-    Numeric,
     PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -158,71 +155,6 @@ snapshot_history = Table(
     postgresql_partition_by="RANGE (replaced_at)",
 )
 
-pattern_item = Table(
-    "pattern_item",
-    metadata,
-    Column("tenant_id", Bytewise, nullable=False),
-    Column("pattern_type", Text, nullable=False),
-    Column("rank", Integer, nullable=False),
-    Column("run_id", Bytewise, nullable=False),
-    Column("skill_id", Bytewise),
-    Column("retry_count", BigInteger, comment="Steps that were retried"),
-    Column("max_step_retries", BigInteger),
-    Column("total_retries", BigInteger),
-    Column("oscillation_count", BigInteger),
-    Column("loop_depth", BigInteger),
-    Column("slow_step_count", BigInteger),
-    Column("avg_duration_ms", Numeric),
-    PrimaryKeyConstraint("tenant_id", "pattern_type", "rank"),
-    CheckConstraint(
-        "pattern_type in ('retry_loop', 'step_oscillation', 'tool_call_loop', 'timeout_cascade')", name="known_pattern"
-    ),
-    CheckConstraint("rank between 1 and 10", name="rank_in_top_ten"),
-)
-
-cost_item = Table(
-    "cost_item",
-    metadata,
-    Column("tenant_id", Bytewise, nullable=False),
-    Column("rank", Integer, nullable=False),
-    Column("agent_id", Bytewise, nullable=False),
-    Column("current_avg_cost", Numeric, nullable=False),
-    Column("total_cost", Numeric, nullable=False),
-    Column("run_count", BigInteger, nullable=False),
-    Column("baseline_avg", Numeric),
-    Column("baseline_p95", Double),
-    Column("baseline_stddev", Numeric),
-    Column("baseline_run_count", BigInteger, nullable=False),
-    Column("z_score", Numeric, nullable=False),
-    Column("is_anomaly", Boolean, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "agent_id"),
-    UniqueConstraint("tenant_id", "rank"),
-    CheckConstraint("run_count > 0", name="run_count_positive"),
-)
-
-attention_item = Table(
-    "attention_item",
-    metadata,
-    Column("tenant_id", Bytewise, nullable=False),
-    Column("rank", Integer, nullable=False),
-    Column("run_id", Bytewise, nullable=False),
-    Column("attention_score", Numeric, nullable=False),
-    Column("risk_contribution", Numeric, nullable=False),
-    Column("impact_contribution", Numeric, nullable=False),
-    Column("latency_contribution", Numeric, nullable=False),
-    Column("recency_contribution", Numeric, nullable=False),
-    Column("evidence_contribution", Numeric, nullable=False),
-    Column("reasons", ARRAY(Text), nullable=False),
-    Column("state", Text),
-    Column("status", Text),
-    Column("started_at", Instant),
-    Column("is_abandoned", Boolean, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "rank"),
-    UniqueConstraint("tenant_id", "run_id"),
-    CheckConstraint("attention_score between 0 and 1", name="score_in_range"),
-    CheckConstraint("rank between 1 and 100", name="rank_in_top_hundred"),
-)
-
 quarantine = Table(
     "quarantine",
     metadata,
@@ -271,6 +203,3 @@ created_object = Table(
     PrimaryKeyConstraint("kind", "name"),
     CheckConstraint("kind in ('table', 'view', 'index', 'column')", name="known_kind"),
 )
-
-#: The item table of each signal, by the signal's name.
-ITEMS: Final = {"patterns": pattern_item, "cost": cost_item, "attention": attention_item}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import SmallInteger, Text, any_, cast, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from snapshots.tables import ITEMS, freshness, snapshot
+from snapshots.items import ITEMS
+from snapshots.tables import freshness, snapshot
 from worker import queries
 from worker.results import RefreshResult
 from worker.stage import stage_content

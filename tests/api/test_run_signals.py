@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import delete, insert
 
+from snapshots.items import attention_item, cost_item, pattern_item
 from snapshots.signals import CAPABILITIES
-from snapshots.tables import attention_item, cost_item, pattern_item
 from tests.api.arrange import OTHER_TENANT, PREFIX, TENANT, Api, bearer
 from tests.factories import insert_run
 

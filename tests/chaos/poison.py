@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select, text
 
 from ops.startup import clock
+from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
-from snapshots.tables import ITEMS, quarantine, refresh
+from snapshots.tables import quarantine, refresh
 from tests.chaos.world import POISONED, STRANGE
 from worker import ledger
 from worker.schedule import RECOMPUTE, REFRESH

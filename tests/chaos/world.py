@@ -26,6 +26,7 @@ from ops.programs import operator_urls, program
 from ops.startup import api_is_ready, clock, unpublished
 from snapshots import database, settings
 from snapshots.errors import ActivityError
+from snapshots.setting_files import PREFIX
 from tests.chaos.crew import Crew
 from worker.app import create_app
 
@@ -179,7 +180,7 @@ class World:
 
 
 def _variables() -> dict[str, str]:
-    return {f"{settings.PREFIX}{name.upper()}": str(value) for name, value in VARIABLES.items()}
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in VARIABLES.items()}
 
 
 def free_port() -> int:

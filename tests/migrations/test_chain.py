@@ -10,7 +10,8 @@ from migrations import runner
 from migrations.roles import ensure_roles
 from snapshots import settings
 from snapshots.errors import SchemaMismatchError
-from snapshots.tables import SCHEMA, metadata
+from snapshots.owned import metadata
+from snapshots.tables import SCHEMA
 from tests.migrations.catalog import describe
 
 if TYPE_CHECKING:

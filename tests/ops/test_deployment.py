@@ -15,7 +15,8 @@ from redbeat.schedulers import RedBeatConfig
 
 from ops.cli import activity
 from snapshots import settings
-from snapshots.settings import PREFIX, URLS, Settings
+from snapshots.setting_files import PREFIX, URLS
+from snapshots.settings import Settings
 from tests.ops.composition import COMPOSE, OURS, ROOT, SECRETS, SERVICES, environment, health_check, in_order, seconds
 from worker.app import create_app
 

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ops.cli import activity
-from snapshots.settings import URLS
+from snapshots.setting_files import URLS
 from tests.ops.composition import OURS, ROOT, SERVICES, environment, seconds
 
 if TYPE_CHECKING:

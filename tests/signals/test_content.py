@@ -11,8 +11,8 @@ from sqlalchemy import event, select
 
 from snapshots.body import slice_items
 from snapshots.errors import UnknownSignalError
+from snapshots.items import ITEMS
 from snapshots.settings import load
-from snapshots.tables import ITEMS
 from tests.factories import AS_OF, TENANT, insert_run, insert_step, insert_trace
 from worker.compute import compute
 from worker.registry import SIGNALS

@@ -8,6 +8,7 @@ import pytest
 
 from snapshots import settings
 from snapshots.errors import SettingsError
+from snapshots.setting_files import URLS as FILE_URLS
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,7 +133,7 @@ def test_every_secret_setting_may_be_in_a_file_and_no_other_setting_may(
     (tmp_path / "port").write_text("9000")
     monkeypatch.setenv("ACTIVITY_API_PORT_FILE", str(tmp_path / "port"))
 
-    assert secrets == set(settings.URLS) == set(URLS)
+    assert secrets == set(FILE_URLS) == set(URLS)
     assert settings.load().api_port == 8000
 
 

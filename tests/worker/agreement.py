@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, text
 
 from snapshots import settings
-from snapshots.tables import ITEMS, snapshot
+from snapshots.items import ITEMS
+from snapshots.tables import snapshot
 from worker.registry import SIGNALS
 from worker.stage import stage_content, stage_signal
 

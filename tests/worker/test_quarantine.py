@@ -11,8 +11,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from migrations import capture
 from snapshots.database import connect
+from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
-from snapshots.tables import ITEMS, freshness, quarantine, refresh, snapshot
+from snapshots.tables import freshness, quarantine, refresh, snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker import ledger
 from worker.errors import TenantDataError

@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots import settings
 from snapshots.errors import SchemaMismatchError
+from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
-from snapshots.tables import ITEMS, freshness, refresh, snapshot, snapshot_history
+from snapshots.tables import freshness, refresh, snapshot, snapshot_history
 from tests.factories import insert_run, insert_step, insert_trace
 from worker import ledger, locks
 from worker.incremental import Instant, Order, refresh_batch

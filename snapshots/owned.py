@@ -1,0 +1,12 @@
+"""Every table that we own, whichever module describes it: what migrations compare with, and what uninstall drops."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from snapshots import facts, items, tables
+
+#: A module that describes tables of ours is listed here; its tables are registered when it is imported.
+DESCRIBED_IN: Final = (tables, items, facts)
+
+metadata: Final = tables.metadata
