@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.isolation import IsolationError
-from snapshots.errors import ActivityError, DatabaseUnavailableError, SchemaMismatchError
+from snapshots.errors import NOT_THERE, ActivityError, DatabaseUnavailableError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,6 @@ RETRY_AFTER_S: Final = {
 }
 
 _QUERY_CANCELED: Final = "57014"
-#: A schema, table or column that is not there: the database is at another revision than this version needs.
-_NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
 
 
 class ProblemError(ActivityError):
@@ -108,7 +106,7 @@ def _of_database(ex: SQLAlchemyError) -> ProblemError:
     code = getattr(ex.orig, "pgcode", None) if isinstance(ex, DBAPIError) else None
     if code == _QUERY_CANCELED:
         return ProblemError(503, "query_timeout", "The query took longer than this service allows; narrow its filters.")
-    if code in _NOT_THERE:
+    if code in NOT_THERE:
         return ProblemError(503, "schema_mismatch", "The database is not at the revision that this version needs.")
     if isinstance(ex, OperationalError | InterfaceError | PoolTimeoutError):
         return _unavailable()

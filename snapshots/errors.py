@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+#: SQLSTATE of a schema, a table or a column that is not there: detached, or of another revision than we need.
+NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
+
 
 class ActivityError(Exception):
     """Something failed that a person can act on; the message says how."""

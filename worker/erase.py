@@ -33,8 +33,8 @@ where
     and not pg_attribute.attisdropped
 order by pg_class.relname
 """)
-#: What stands in the ledger where an error named the tenant.
-REMOVED: Final = "removed with the tenant that it named"
+#: What stands in the ledger where an error named the tenant, or may have quoted a row of it.
+REMOVED: Final = "removed with a tenant that it may have named"
 
 _RUN: Final = table("source_run", column("run_id", Text), column("tenant_id", Text), schema=SCHEMA)
 _TRACE: Final = table("source_trace", column("trace_id", Text), column("tenant_id", Text), schema=SCHEMA)
@@ -64,7 +64,7 @@ def erase(engine: Engine, tenant: str) -> Erasure:
             removed = {dirty_trace.name: _erase_marks(conn, tenant, is_read=is_read)}
             for name in conn.execute(_TABLES, {"schema": SCHEMA}).scalars().all():
                 removed[name] = removed.get(name, 0) + _erase_rows(conn, name, tenant)
-            removed[refresh.name] = _erase_from_ledger(conn, tenant)
+            removed[refresh.name] = _erase_from_ledger(conn, tenant, slot)
             conn.execute(delete(fact_state).where(fact_state.c.slot == slot))
             return Erasure(removed, _remaining(conn, tenant) if is_read else None)
 
@@ -92,17 +92,19 @@ def _traces(tenant: str, *, is_read: bool) -> Sequence[Select[tuple[str]]]:
     return known
 
 
-def _erase_from_ledger(conn: Connection, tenant: str) -> int:
-    """Take the tenant out of what was asked for, and remove the errors that name it.
+def _erase_from_ledger(conn: Connection, tenant: str, slot: int) -> int:
+    """Take the tenant out of what was asked for, and remove the errors that name it or may quote a row of it.
 
+    An error may quote a run and not its tenant, so those of every refresh that read the tenant's slot go; classes stay.
     A request for it alone is closed: without a tenant it would ask for nothing, or be taken to ask for all.
     """
     asked = literal(tenant) == any_(refresh.c.tenants)
     closed = {"state": "failed", "finished_at": func.clock_timestamp(), "error_class": "TenantErased"}
     alone = refresh.c.state.in_(["requested", "running"]), refresh.c.tenants.contained_by([tenant])
     conn.execute(update(refresh).where(*alone, asked).values(closed))
-    names = asked | (func.strpos(refresh.c.error, tenant) > 0)
-    conn.execute(update(refresh).where(names, refresh.c.error.is_not(None)).values(error=REMOVED))
+    read_it = refresh.c.tenants.is_(None) & (slot % refresh.c.shards == refresh.c.shard)
+    concerned = asked | read_it | (func.strpos(refresh.c.error, tenant) > 0)
+    conn.execute(update(refresh).where(concerned, refresh.c.error.is_not(None)).values(error=REMOVED))
     shortened = func.array_remove(refresh.c.tenants, tenant, type_=refresh.c.tenants.type)
     return int(conn.execute(update(refresh).where(asked).values(tenants=shortened)).rowcount)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from snapshots.errors import ActivityError, SchemaMismatchError
+from snapshots.errors import NOT_THERE, ActivityError, SchemaMismatchError
 
 #: Of an error's message, this many characters are kept.
 ERROR_LENGTH: Final = 500
@@ -20,12 +20,8 @@ def first_line(error: BaseException) -> str:
     return (str(cause).strip().splitlines() or [""])[0][:ERROR_LENGTH]
 
 
-#: SQLSTATE of a schema, a table or a column that is not there.
-_NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
-
-
 def translated(error: Exception) -> Exception:
     """Return a SchemaMismatchError for what a schema lacks that is detached or of another version, else the error."""
-    if getattr(getattr(error, "orig", None), "pgcode", None) not in _NOT_THERE:
+    if getattr(getattr(error, "orig", None), "pgcode", None) not in NOT_THERE:
         return error
     return SchemaMismatchError(f"{first_line(error)}; is the schema detached, or of another version?")

@@ -73,6 +73,14 @@ def claim(conn: Connection, refresh_id: int) -> Asked | None:
     return Asked(row.signal, Shard(row.shard, row.shards), tenants, row.is_full)
 
 
+def overdue(conn: Connection, *, older_than_s: int, at_most: int) -> Sequence[int]:
+    """Return what operators asked for so long ago that its message must be lost, the oldest first."""
+    limit = func.clock_timestamp() - text("make_interval(secs => :age)").bindparams(age=older_than_s)
+    waits = refresh.c.mode == "manual", refresh.c.state == "requested", refresh.c.requested_at < limit
+    ids = select(refresh.c.refresh_id).where(*waits).order_by(refresh.c.refresh_id).limit(at_most)
+    return conn.execute(ids).scalars().all()
+
+
 def mark_running(conn: Connection, refresh_id: int, *, as_of: datetime, fence: int) -> bool:
     """Write down that the lock is held and the work begins; False when it is over already.
 
@@ -118,7 +126,7 @@ def close_abandoned(conn: Connection, *, older_than_s: int) -> int:
     """Fail the attempts whose worker was lost: still running `older_than_s` seconds after they began.
 
     So is what the schedule asked for and nobody began: its worker was lost before, while it waited for the lock, say.
-    What an operator asked for may wait for a worker for as long as it takes.
+    What an operator asked for may wait for a worker, until the ledger forgets it.
     """
     limit = func.clock_timestamp() - text("make_interval(secs => :age)").bindparams(age=older_than_s)
     values = {"state": "failed", "finished_at": func.clock_timestamp(), "error_class": "WorkerLost"}
@@ -131,9 +139,9 @@ def close_abandoned(conn: Connection, *, older_than_s: int) -> int:
 
 
 def delete_older_than(conn: Connection, days: int) -> int:
-    """Delete the finished attempts that were requested more than `days` days ago; return how many."""
+    """Delete the attempts that were requested more than `days` days ago and are not under way; return how many."""
     limit = func.clock_timestamp() - text("make_interval(days => :age)").bindparams(age=days)
-    over = refresh.c.finished_at.is_not(None), refresh.c.requested_at < limit
+    over = refresh.c.state != "running", refresh.c.requested_at < limit
     return int(conn.execute(refresh.delete().where(*over)).rowcount)
 
 

@@ -91,7 +91,8 @@ def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Setti
         slots = _slots(conn, attempt)
         with locks.held(conn, attempt.signal, slots, waits=attempt.waits) as is_held:
             if not is_held:
-                ledger.mark_coalesced(books, attempt.refresh_id)
+                if not attempt.is_manual:
+                    ledger.mark_coalesced(books, attempt.refresh_id)
                 return None
             instant = _instant(conn)
             if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
@@ -124,7 +125,7 @@ def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Insta
     _clear_for_full(conn, order, settings, instant)
     result = _drained(conn, order, settings, instant)
     if attempt.is_full and attempt.tenants is None and result.method == "incremental" and result.is_drained:
-        result = _reconcile(conn, _without_quarantined(conn, order), settings).after(result)
+        result = _reconciled(conn, _without_quarantined(conn, order), settings).after(result)
     if order.excluded:
         retry_due(conn, order, settings, _instant(conn), since=instant.as_of)
     return result
@@ -191,6 +192,16 @@ def _drain(conn: Connection, order: Order, settings: Settings, instant: Instant)
         instant = _instant(conn)
 
 
+def _reconciled(conn: Connection, order: Order, settings: Settings) -> RefreshResult:
+    """Compare with a full recompute; tenants whose data breaks only that are set aside too, and the others compared."""
+    try:
+        result = _reconcile(conn, order, settings)
+    except DBAPIError as ex:
+        failed = set_aside(conn, order, settings, _instant(conn), ex)
+        return _reconciled(conn, replace(order, excluded=[*order.excluded, *failed]), settings)
+    return replace(result, tenants_failed=len(order.excluded))
+
+
 def _reconcile(conn: Connection, order: Order, settings: Settings) -> RefreshResult:
     """Compare with a full recompute, both on one state of the source."""
     conn.execution_options(isolation_level="REPEATABLE READ")
@@ -235,9 +246,12 @@ def _is_too_early(conn: Connection, signal: str, settings: Settings, shard: Shar
 
 
 def refresh_requested(
-    engine: Engine, refresh_id: int, settings: Settings, *, will_retry: bool = False
+    engine: Engine, refresh_id: int, settings: Settings, *, will_retry: bool = False, waits: bool = True
 ) -> RefreshResult | None:
-    """Run the refresh that ledger row `refresh_id` asks for; None when another delivery has taken it already."""
+    """Run the refresh that ledger row `refresh_id` asks for; None when another delivery has taken it already.
+
+    Without `waits` also when it would have to wait for a refresh that is under way: its row then stays as it is.
+    """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         asked = ledger.claim(books, refresh_id)
     if asked is None:
@@ -248,7 +262,7 @@ def refresh_requested(
         asked.shard,
         tenants=asked.tenants,
         is_full=asked.is_full,
-        waits=True,
+        waits=waits,
         will_retry=will_retry,
         is_manual=True,
     )
@@ -258,7 +272,7 @@ def refresh_requested(
 def _reported(result: RefreshResult | None, refresh_id: int, signal: str) -> RefreshResult | None:
     """Log one event per refresh."""
     if result is None:
-        _log.info("refresh signal=%s id=%s state=coalesced", signal, refresh_id)
+        _log.info("refresh signal=%s id=%s: done or under way elsewhere", signal, refresh_id)
         return None
     _log.info(
         "refresh signal=%s id=%s state=succeeded method=%s as_of=%s marks=%d tenants=%d changed=%d rows=%d",

@@ -15,6 +15,10 @@ REFRESH: Final = "signals.refresh"
 RECONCILE: Final = "signals.reconcile"
 PRUNE: Final = "signals.prune"
 RECOMPUTE: Final = "signals.recompute"
+TAKE_UP: Final = "signals.take_up"
+
+#: Seconds between looks for requests whose message was lost.
+TAKE_UP_PERIOD_S: Final = 60
 
 #: A queue for what beat rings, another for what operators ask, so that neither waits for the other.
 SCHEDULED_QUEUE: Final = "signals"
@@ -36,8 +40,8 @@ def _entry(task: str, period_s: int, *args: str | int) -> Entry:
 
 
 def beat_schedule(settings: Settings) -> dict[str, Entry]:
-    """Return the schedule by entry name: a refresh and a reconcile per signal and shard, and the pruning."""
-    schedule = {"prune": _entry(PRUNE, settings.prune_period_s)}
+    """Return the schedule by entry name: a refresh and a reconcile per signal and shard, and the housekeeping."""
+    schedule = {"prune": _entry(PRUNE, settings.prune_period_s), "take-up": _entry(TAKE_UP, TAKE_UP_PERIOD_S)}
     for name in SIGNALS:
         for shard in shards(settings.shards):
             rung = (name, shard.number, shard.count)

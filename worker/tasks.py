@@ -7,10 +7,10 @@ from typing import Final, TypedDict
 from celery import Task, shared_task
 
 from snapshots.signals import check_signal
+from worker import overdue, retention
 from worker import refresh as engine
-from worker import retention
 from worker.process import process_engine, process_settings
-from worker.schedule import PRUNE, RECOMPUTE, RECONCILE, REFRESH
+from worker.schedule import PRUNE, RECOMPUTE, RECONCILE, REFRESH, TAKE_UP, TAKE_UP_PERIOD_S
 from worker.shards import Shard
 
 
@@ -59,3 +59,10 @@ def recompute(self: Task[[int], None], refresh_id: int) -> None:
 def prune() -> None:
     """Remove what retention no longer keeps."""
     retention.prune(process_engine(), process_settings())
+
+
+@shared_task(name=TAKE_UP, bind=True)
+def take_up(self: Task[[], None]) -> None:
+    """Run one request whose message was lost, and ring for the next one."""
+    if overdue.take_up(process_engine(), process_settings()):
+        self.apply_async(expires=TAKE_UP_PERIOD_S)

@@ -20,6 +20,7 @@ from tests.factories import insert_run, insert_step, insert_trace
 from worker import ledger, locks
 from worker.erase import REMOVED, erase
 from worker.refresh import refresh, refresh_requested
+from worker.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -75,6 +76,9 @@ def _fail(conn: Connection, tenant: str) -> None:
     conn.execute(insert(quarantine).values(**row, **times))
     asked = ledger.request(conn, "cost", mode="manual", requested_by="ops", tenants=[KEPT, tenant])
     ledger.mark_failed(conn, asked, ValueError(f"{tenant} broke"), will_retry=False)
+    for shard in (WHOLE, Shard(conn.execute(select(func.signals.slot_of(tenant))).scalar_one(), SLOTS)):
+        tick = ledger.request(conn, "cost", mode="tick", requested_by="schedule", shard=shard)
+        ledger.mark_failed(conn, tick, ValueError(f"{tenant[0]}run-1 is not a number"), will_retry=False)
 
 
 def holding(engine: Engine, word: str) -> set[str]:
@@ -128,6 +132,20 @@ def test_the_ledger_keeps_its_rows_and_the_other_tenants(populated: Engine) -> N
     with populated.connect() as conn:
         asked = conn.execute(select(ledger_table).where(ledger_table.c.tenants.is_not(None))).all()
     assert [(row.tenants, row.error) for row in asked] == [([KEPT, KEPT], "acme broke"), ([KEPT], REMOVED)]
+
+
+def test_an_error_of_a_refresh_that_did_not_read_the_tenant_stays(populated: Engine) -> None:
+    erase(populated, GONE)
+
+    failed = select(ledger_table.c.error_class, ledger_table.c.error, ledger_table.c.shards)
+    with populated.connect() as conn:
+        told = conn.execute(failed.where(ledger_table.c.mode == "tick", ledger_table.c.state == "failed")).all()
+    assert sorted(map(tuple, told), key=str) == [
+        ("ValueError", "arun-1 is not a number", SLOTS),
+        ("ValueError", REMOVED, 1),
+        ("ValueError", REMOVED, 1),
+        ("ValueError", REMOVED, SLOTS),
+    ]
 
 
 def test_a_request_for_the_tenant_alone_is_closed_and_never_taken_for_one_of_all(populated: Engine) -> None:

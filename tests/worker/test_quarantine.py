@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from migrations import capture
@@ -117,6 +117,27 @@ def test_a_tenant_that_is_set_aside_keeps_its_last_snapshot(engine: Engine, sign
         assert conn.execute(select(quarantine.c.as_of)).scalar_one() == confirmed
         assert last_attempt(conn) == ("succeeded", 1)
     assert versions(engine, signal) == {**dict.fromkeys(GOOD, 2), BAD: 1}
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_a_tenant_that_breaks_only_the_comparison_is_set_aside_and_the_others_are_compared(
+    engine: Engine, signal: str
+) -> None:
+    capture.install(engine)
+    run_refresh(engine, signal, SETTINGS)
+    poison(engine, signal, BAD)
+    with engine.begin() as conn:  # what no mark tells of: the refresh before the comparison finds nothing to do
+        conn.execute(update(snapshot).where(snapshot.c.tenant_id.in_([BAD, GOOD[0]])).values(basis="another"))
+        conn.execute(delete(ITEMS[signal]))
+
+    result = run_refresh(engine, signal, SETTINGS, mode="reconcile")
+
+    assert result is not None
+    assert (result.method, result.drift, result.tenants_failed) == ("full", 1, 1)
+    assert aside(engine) == {BAD: 1}
+    assert versions(engine, signal) == {**dict.fromkeys(GOOD, 1), GOOD[0]: 2, BAD: 1}
+    with engine.connect() as conn:
+        assert last_attempt(conn) == ("succeeded", 1)
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

@@ -68,19 +68,21 @@ def test_a_second_pruning_finds_nothing_to_do(engine: Engine) -> None:
     assert (result.partitions, result.attempts, result.abandoned) == (0, 0, 0)
 
 
-def test_old_attempts_leave_the_ledger_and_open_ones_stay(engine: Engine) -> None:
+def test_old_attempts_leave_the_ledger_and_those_under_way_stay(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         over = ledger.request(books, "cost", mode="tick", requested_by="schedule")
         ledger.mark_coalesced(books, over)
-        waiting = ledger.request(books, "cost", mode="manual", requested_by="someone")
+        ledger.request(books, "cost", mode="manual", requested_by="someone whom nobody served")
+        under_way = ledger.request(books, "cost", mode="manual", requested_by="someone")
+        ledger.mark_running(books, under_way, as_of=datetime.now(UTC), fence=1)
         old = datetime.now(UTC) - timedelta(days=SETTINGS.ledger_days + 1)
         books.execute(update(refresh).values(requested_at=old))
 
     result = prune(engine, SETTINGS)
 
-    assert result.attempts == 1
+    assert result.attempts == 2
     with engine.connect() as conn:
-        assert conn.execute(select(refresh.c.refresh_id)).scalars().all() == [waiting]
+        assert conn.execute(select(refresh.c.refresh_id)).scalars().all() == [under_way]
 
 
 def test_what_the_schedule_asked_for_and_nobody_began_is_closed(engine: Engine) -> None:

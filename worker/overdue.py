@@ -1,0 +1,36 @@
+"""What operators asked for and no message rings for any more: the broker forgot it, or never had it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from worker import ledger
+from worker.refresh import refresh_requested
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from snapshots.settings import Settings
+
+#: A request that is still waiting after so long has lost its message, or nobody serves its queue; seconds.
+OVERDUE_S: Final = 120
+#: Requests that one look tries; those behind them come next time.
+_AT_MOST: Final = 100
+
+_log = logging.getLogger(__name__)
+
+
+def take_up(engine: Engine, settings: Settings) -> bool:
+    """Run the oldest overdue request that need not wait for another refresh, and tell whether there was one.
+
+    Never waits: a request that would, keeps its place, and two processes that look at once do not do one twice. Raises
+    what the request raises, once the ledger says so.
+    """
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        waiting = ledger.overdue(books, older_than_s=OVERDUE_S, at_most=_AT_MOST)
+    for refresh_id in waiting:
+        if refresh_requested(engine, refresh_id, settings, waits=False) is not None:
+            _log.warning("refresh id=%s: its message was lost, and it is done now", refresh_id)
+            return True
+    return False
