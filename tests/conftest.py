@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: The folders whose tests run on every supported server.
 _ON_EVERY_SERVER = {"migrations", "signals", "worker"}
 _DEFAULT_SERVER = "pg18"
+_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder with a random name is made in it, for its owner alone
+_ROOMY_BYTES = 4 * 2**30
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,10 +52,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+def _in_memory() -> Path | None:
+    """Return a file system in memory with room, or None: a database is made there in a tenth of the time."""
+    is_roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOMY_BYTES
+    return _MEMORY if is_roomy else None
+
+
 @pytest.fixture(scope="session")
 def private_folder() -> Iterator[Path]:
     """Return a folder with a short path, for servers; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="activity-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="activity-tests-", dir=_in_memory()))
     yield folder
     shutil.rmtree(folder)
 
