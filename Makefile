@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full test-laws test-hostile lint bench-reads chaos bench soak lock clean
+.PHONY: help install up test test-full test-laws test-hostile lint bench-reads chaos bench soak console lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -57,6 +57,9 @@ bench-reads: $(INSTALLED) ## The read layer beside a constant body and the spec'
 
 soak: $(INSTALLED) ## Writers and workers for 20 minutes: drift and sizes; ARGS="--minutes 1" is shorter
 	$(PYTHON) -m benchmarks.soak $(ARGS)
+
+console: ## Build the console's bundle from api/console; needs Node.js 20 or newer, which nothing else does
+	cd api/console && npm ci --silent && npm run --silent build
 
 lock: $(INSTALLED) ## Pin what pyproject.toml asks for: names, versions and hashes, no addresses
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

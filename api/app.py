@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import falcon
 
+from api import bundle
 from api.credentials import gate_of
 from api.endpoint import Guard
 from api.front import Front
-from api.limits import LiveSlots, PortionedLimit, live_limit
+from api.limits import FailureLimit, LiveSlots, PortionedLimit, live_limit
 from api.metrics import Metrics, SnapshotAges
 from api.middleware import Envelope, send_problem
 from api.openapi import document
@@ -20,10 +21,12 @@ from api.published import Snapshots
 from api.reader import Reader
 from api.records import Records
 from api.repeats import Repeats
+from api.resources import console
 from api.resources.freshness import Freshness
 from api.resources.live import Runs, RunsByDimension, StatusSummary
 from api.resources.run import Run
 from api.resources.service import Contract, Livez, Numbers, Readyz, Start
+from api.resources.session import Session
 from api.resources.snapshots import Route, SignalSnapshot
 from snapshots.signals import SCHEMA_REVISION
 
@@ -84,6 +87,8 @@ def create_app(reader: Engine, authenticator: Engine, settings: Settings, around
         app.add_route("/metrics", Numbers(metrics, SnapshotAges(rows, around.clock), records))
     _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings)
     _add_snapshots(app, Guard(gate, limit), rows, around)
+    if settings.console:
+        _add_console(app, Guard(gate, limit), settings)
     repeats = Repeats(limit, around.clock, around.timer)
     return Front(app, repeats, records, in_flight=settings.api_threads)
 
@@ -100,10 +105,11 @@ def _framework(settings: Settings) -> Application:
 
 
 def _add_service(app: Application, rows: Reader, settings: Settings, around: Surroundings) -> None:
-    app.add_route("/", Start())
+    app.add_route("/", Start(with_console=settings.console))
     app.add_route("/livez", Livez())
     app.add_route("/readyz", Readyz(rows, around.schema_revision, around.timer))
-    app.add_route("/openapi.json", Contract(document.as_bytes(with_metrics=settings.metrics)))
+    contract = document.as_bytes(with_metrics=settings.metrics, with_console=settings.console)
+    app.add_route("/openapi.json", Contract(contract))
 
 
 def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) -> None:
@@ -116,6 +122,12 @@ def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) 
     run = Run(guard, rows, slots, slow_step_ms=settings.slow_step_ms)
     # Any id that a path can hold, slashes included; the two routes above win over an id of their name.
     app.add_route(f"{PREFIX}/runs/{{run_id:path}}", run)
+
+
+def _add_console(app: Application, guard: Guard, settings: Settings) -> None:
+    app.add_route("/api/v1/session", Session(guard, FailureLimit(settings.rate_limit_logins)))
+    app.add_route("/console", console.ConsoleFolder())
+    app.add_route(f"{console.PATH}{{name:path}}", console.Console(bundle.load()))
 
 
 def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Text, bindparam, select
 
+from api import session
 from api.caching import ShortCache
 from api.problems import ProblemError
 from snapshots import keys
@@ -113,25 +114,35 @@ class Gate:
     def admit(self, req: Request, capability: str | None) -> Caller:
         """Return who asks.
 
-        Raises ProblemError: 401 without a valid credential, the same whatever is wrong with it; 403 without
-        `capability`, where the endpoint asks for one.
+        A header comes before a session's cookie, valid or not. Raises ProblemError: 401 without a valid credential, the
+        same whatever is wrong with it; 403 without `capability`, where the endpoint asks for one, and for a session's
+        request to change something that no page of ours made.
         """
-        caller = self._caller(req.auth or "")
+        caller = self._caller(req)
         if caller is None:
-            raise _unauthorized()
+            raise unauthorized()
         if capability is not None and capability not in caller.capabilities:
             raise ProblemError(403, "capability_missing", f"This credential lacks {capability}.", capability=capability)
         return caller
 
-    def _caller(self, header: str) -> Caller | None:
-        scheme, _, credential = header.partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        found = (kind.caller(credential.strip()) for kind in self._kinds)
+    def caller(self, credential: str) -> Caller | None:
+        """Return who `credential` speaks for, or None when it is not valid."""
+        found = (kind.caller(credential) for kind in self._kinds)
         return next((caller for caller in found if caller is not None), None)
 
+    def _caller(self, req: Request) -> Caller | None:
+        header = req.get_header("Authorization")
+        credential = session.credential_of(req) if header is None else _bearer(header)
+        return None if credential is None else self.caller(credential)
 
-def _unauthorized() -> ProblemError:
+
+def _bearer(header: str) -> str | None:
+    scheme, _, credential = header.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else None
+
+
+def unauthorized() -> ProblemError:
+    """Return the 401, the same whatever is wrong with a credential."""
     return ProblemError(
         401,
         "unauthorized",

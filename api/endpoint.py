@@ -44,7 +44,7 @@ class Endpoint(ABC):
         """Admit the request, then answer it."""
         caller = self._guard.admit(req, self._capability)
         query = Query(req.params, self._parameters)
-        resp.append_header("Vary", "Authorization")
+        resp.append_header("Vary", "Authorization, Cookie")
         self.answer(caller, query, req, resp)
 
     def on_head(self, req: Request, resp: Response) -> None:

@@ -29,7 +29,7 @@ MAX_BODY_BYTES: Final = 65_536
 _ALWAYS: Final = frozenset({"/livez", "/metrics"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-#: No page of ours loads anything, and nobody may frame or sniff what we send.
+#: No answer but the console's loads anything, and nobody may frame or sniff what we send.
 SHARED_HEADERS: Final = (
     ("x-content-type-options", "nosniff"),
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -101,8 +101,14 @@ def _capture(started: list[Any]) -> Callable[..., Any]:
 
 
 def _shared(status: str, headers: Headers) -> Headers:
-    """Return the headers with those that all share; a 304 goes without: the client keeps those of the answer it has."""
-    return headers if status.startswith("304") else [*headers, *SHARED_HEADERS]
+    """Return the headers with those that all share; a 304 goes without: the client keeps those of the answer it has.
+
+    A header that the answer has already, such as the console's own policy, stays as it is.
+    """
+    if status.startswith("304"):
+        return headers
+    named = {name.lower() for name, _ in headers}
+    return [*headers, *(header for header in SHARED_HEADERS if header[0] not in named)]
 
 
 def _body_bytes(environ: dict[str, Any]) -> int:

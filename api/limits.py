@@ -102,6 +102,24 @@ class SharedLimit:
         _log.warning("rate limit: Redis does not answer (%s); counting per process", type(ex.storage_error).__name__)
 
 
+class FailureLimit:
+    """A limit per minute of wrong credentials from one address: right ones never count."""
+
+    def __init__(self, per_minute: int) -> None:
+        """Take the number of failures that one address may cause in a minute, in this process."""
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._item = RateLimitItemPerMinute(per_minute)
+
+    def check(self, address: str) -> None:
+        """Raise ProblemError (429) when `address` has failed too often."""
+        if not self._limiter.test(self._item, address):
+            raise _refused(self._limiter, self._item, address)
+
+    def note(self, address: str) -> None:
+        """Count a failure of `address`."""
+        self._limiter.hit(self._item, address)
+
+
 class LiveSlots:
     """The live queries that run at a time: one more is refused at once, rather than kept waiting."""
 

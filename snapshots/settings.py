@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     rate_limit_live: int = Field(
         600, ge=1, le=10_000_000, description="Live queries per minute and key, over all API processes"
     )
+    rate_limit_logins: int = Field(
+        30,
+        ge=1,
+        le=10_000_000,
+        description="Wrong credentials per minute, API process and address at the console's login",
+    )
     rate_limit_url: RedisUrl | None = Field(
         None, description="Redis or Valkey URL that counts live queries; without it each API process counts its own"
     )
@@ -127,6 +133,7 @@ class Settings(BaseSettings):
         "", description="Origins that browsers may read from, like https://ops.example.com, separated by commas"
     )
     metrics: Flag = Field(default=True, description="Serve /metrics, which needs no key and names no tenant")
+    console: Flag = Field(default=True, description="Serve the console at /console/, and sessions for it")
     access_log: Flag = Field(default=True, description="Log every request as a line of JSON on standard output")
 
     api_keys: Flag = Field(default=True, description="Accept API keys; when false, tokens alone are accepted")

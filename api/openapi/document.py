@@ -7,23 +7,32 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
-from api.openapi import examples, parameters
+from api.openapi import console, examples, parameters
 from api.openapi.schemas import SCHEMAS
 from api.openapi.shapes import Schema, integer, moment, named, record, text
 from api.problems import MEDIA_TYPE
 
 _PREFIX: Final = "/api/v1/activity"
 _BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}]
+_BEARER_OR_SESSION: Final[list[dict[str, list[str]]]] = [*_BEARER, {"session": []}]
 
 #: The answers that are errors, by status, each with its codes.
 ERRORS: Final[dict[int, tuple[str, ...]]] = {
-    400: ("bad_request", "invalid_dimension", "invalid_parameter", "tenant_id_rejected", "unknown_parameter"),
+    400: (
+        "bad_request",
+        "invalid_body",
+        "invalid_dimension",
+        "invalid_parameter",
+        "tenant_id_rejected",
+        "unknown_parameter",
+    ),
     401: ("unauthorized",),
-    403: ("capability_missing",),
+    403: ("capability_missing", "cross_site_request"),
     404: ("not_found", "run_not_found", "snapshot_not_kept"),
     405: ("method_not_allowed",),
     413: ("body_too_large",),
     414: ("query_too_long",),
+    415: ("unsupported_media_type",),
     429: ("rate_limited",),
     500: ("internal_error",),
     503: (
@@ -71,7 +80,6 @@ class Operation:
             "summary": self.summary,
             "description": needs,
             "parameters": list(self.parameters),
-            "security": _BEARER,
             "responses": {**self._answers(), **_errors(self.errors)},
         }
 
@@ -155,10 +163,14 @@ OPERATIONS: Final = (
 )
 
 
-def document(*, with_metrics: bool = True) -> dict[str, Any]:
-    """Return the OpenAPI document; `with_metrics` says whether this deployment serves /metrics."""
-    paths = {_PREFIX + operation.path: {"get": operation.describe()} for operation in OPERATIONS}
+def document(*, with_metrics: bool = True, with_console: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI document of a deployment that serves /metrics and the console, or goes without."""
+    credentials = _BEARER_OR_SESSION if with_console else _BEARER
+    paths = {_PREFIX + each.path: {"get": each.describe() | {"security": credentials}} for each in OPERATIONS}
     service = {path: item for path, item in _service().items() if with_metrics or path != "/metrics"}
+    if with_console:
+        service |= console.paths(_answer, _errors)
+        service["/"]["get"]["responses"]["302"] = _answer("A browser is sent to /console/.", {})
     return {
         "openapi": "3.1.0",
         "info": {
@@ -173,15 +185,17 @@ def document(*, with_metrics: bool = True) -> dict[str, Any]:
             "schemas": SCHEMAS,
             "headers": _HEADERS,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JSON web token."}
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JSON web token."},
+                **({"session": console.SCHEME} if with_console else {}),
             },
         },
     }
 
 
-def as_bytes(*, with_metrics: bool = True) -> bytes:
+def as_bytes(*, with_metrics: bool = True, with_console: bool = True) -> bytes:
     """Return the document as JSON."""
-    return json.dumps(document(with_metrics=with_metrics), ensure_ascii=False, separators=(",", ":")).encode()
+    described = document(with_metrics=with_metrics, with_console=with_console)
+    return json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _service() -> dict[str, Any]:

@@ -43,6 +43,7 @@ _RUN: Final = {
 }
 
 BODIES: Final[dict[str, Any]] = {
+    "Session": {"tenant_id": "acme", "capabilities": ["activity.attention_queue"], "valid_until": None},
     "Patterns": {
         "window": {"start": _DAY_BEFORE, "end": _AT},
         "patterns": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from api.openapi.console import SESSION
 from api.openapi.run import RUN_DETAIL, RUN_SIGNALS, STEP, TRACE
 from api.openapi.shapes import (
     Schema,
@@ -296,5 +297,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Step": STEP,
     "Contributions": CONTRIBUTIONS,
     "Freshness": FRESHNESS,
+    "Session": SESSION,
     "Problem": PROBLEM,
 }

@@ -10,6 +10,7 @@ from sqlalchemy import column, select, table
 from api import isolation, wire
 from api.caching import ShortCache
 from api.metrics import CONTENT_TYPE
+from api.resources import console
 from snapshots.errors import SchemaMismatchError
 from snapshots.tables import SCHEMA
 
@@ -44,6 +45,7 @@ GET /livez
 GET /readyz
 GET /metrics
 GET /openapi.json
+GET /console/
 
 Each endpoint under /api needs a key: Authorization: Bearer KEY
 What the signals mean: docs/signals.md
@@ -51,10 +53,18 @@ What the signals mean: docs/signals.md
 
 
 class Start:
-    """GET /: the endpoints there are."""
+    """GET /: the endpoints there are; a browser is sent to the console."""
+
+    def __init__(self, *, with_console: bool) -> None:
+        """Take whether this deployment serves the console."""
+        self._with_console = with_console
 
     def on_get(self, req: Request, resp: Response) -> None:
         """Send the page."""
+        resp.set_header("Vary", "Accept")
+        if self._with_console and falcon.MEDIA_HTML.partition(";")[0] in req.accept:
+            console.redirect(resp, falcon.HTTP_302)
+            return
         resp.content_type = falcon.MEDIA_TEXT
         resp.text = _PAGE
 

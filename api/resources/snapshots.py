@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import falcon
 
 from api import encoding
+from api.conditions import is_held
 from api.context import REPEATABLE, Repeatable
 from api.endpoint import Endpoint
 from api.parameters import past
@@ -57,10 +58,11 @@ class SignalSnapshot(Endpoint):
         etag = published.etag(limit)
         resp.set_headers({"Cache-Control": _CACHE_CONTROL, "ETag": f'W/"{etag}"', **published.headers(self._clock())})
         resp.append_header("Vary", "Accept-Encoding")
-        if as_of is None:
+        if as_of is None and "HTTP_AUTHORIZATION" in req.env:
+            # A session's answers are not repeated: their key would have to be found among its cookies first.
             until = published.read_at + CACHE_TTL_S
             req.env[REPEATABLE] = Repeatable(f'W/"{etag}"', published.provenance.stale_after, until, caller)
-        if _held(req, etag):
+        if is_held(req, etag):
             resp.status = falcon.HTTP_304
         else:
             _send(published.body(limit), req, resp)
@@ -76,8 +78,3 @@ def _send(body: bytes, req: Request, resp: Response) -> None:
     resp.data, coding = encoding.encode(body, encoding.accepted(req.get_header("Accept-Encoding") or ""))
     if coding is not None:
         resp.set_header("Content-Encoding", coding)
-
-
-def _held(req: Request, etag: str) -> bool:
-    """Say whether the client names `etag` among those that it holds; compared weakly (RFC 9110, 13.1.2)."""
-    return any(held in {"*", etag} for held in req.if_none_match or ())

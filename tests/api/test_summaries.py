@@ -219,7 +219,7 @@ def test_a_live_answer_takes_one_statement_and_may_not_be_kept(api: Api, stateme
     assert len(statements) == 1
     assert result.headers["cache-control"] == "no-store"
     assert result.headers["content-type"] == "application/json"
-    assert result.headers["vary"] == "Authorization"
+    assert result.headers["vary"] == "Authorization, Cookie"
 
 
 def _named(sql: str) -> Any:  # noqa: ANN401  # a text clause

@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("api", "migrations", "ops", "snapshots", "worker")
-#: What operators take from a checkout: units, container files, dashboards. The wheel goes without.
-OF_THE_CHECKOUT = ("ops/containers", "ops/monitoring", "ops/systemd")
+#: What is for a checkout: units, container files, dashboards, the console's sources. The wheel goes without.
+OF_THE_CHECKOUT = ("api/console", "ops/containers", "ops/monitoring", "ops/systemd")
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 

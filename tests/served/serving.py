@@ -123,6 +123,7 @@ def _environment(server: Server, database: str, settings: Mapping[str, object]) 
         "auth_database_url": server.url_as(AUTHENTICATOR_ROLE, database),
         "api_processes": PROCESSES,
         "rate_limit_live": _UNLIMITED,
+        "rate_limit_logins": _UNLIMITED,
         "rate_limit_snapshots": _UNLIMITED,
     }
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251  # the child's own

@@ -76,7 +76,7 @@ def explore(served: Served, token: str, examples: int) -> Findings:
             "generation": {"max-examples": examples, "database": "none"},
             "cache": {"enabled": False},
             # A query string that is too long is refused as such, whatever else is wrong with it.
-            "checks": {"negative_data_rejection": {"expected-statuses": [400, 401, 404, 405, 414]}},
+            "checks": {"negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 414, 415]}},
         }
     )
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json", config=config)

@@ -1,0 +1,188 @@
+import type { JSX } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { ApiError, read, write } from "./api";
+import { PageContext, type Page } from "./context";
+import { useShortcuts, type Shortcut } from "./keys";
+import { forgetAll, onSessionLost, refreshAll } from "./poll";
+import { runHref, useRoute, type Route } from "./route";
+import { setTheme, theme, type Theme } from "./settings";
+import type { Problem, Session } from "./types";
+import { jumpTo, step } from "./ui/focus";
+import { Logo } from "./ui/logo";
+import { Loading, Trouble } from "./ui/parts";
+import { AgentView } from "./views/agent";
+import { FreshnessStrip } from "./views/freshness";
+import { Help } from "./views/help";
+import { Login } from "./views/login";
+import { Overview } from "./views/overview";
+import { RunView } from "./views/run";
+import { RunsView } from "./views/runs";
+
+type Entry = { kind: "asking" } | { kind: "out"; hasEnded: boolean } | { kind: "in"; session: Session } | { kind: "failed"; problem: Problem };
+
+const RETRY_MS = 3000;
+
+/** The console: the way in, then the page. */
+export function App(): JSX.Element {
+  const [entry, setEntry] = useState<Entry>({ kind: "asking" });
+  useEffect(() => {
+    onSessionLost(() => {
+      forgetAll();
+      setEntry({ kind: "out", hasEnded: true });
+    });
+    const ask = (): void => {
+      void read<Session>("/session").then(
+        (answer) => answer.body && setEntry({ kind: "in", session: answer.body }),
+        (ex: unknown) => {
+          if (!(ex instanceof ApiError)) throw ex;
+          if (ex.problem.status === 401) setEntry({ kind: "out", hasEnded: false });
+          else {
+            setEntry({ kind: "failed", problem: ex.problem });
+            window.setTimeout(ask, RETRY_MS);
+          }
+        },
+      );
+    };
+    ask();
+  }, []);
+  const leave = (): void => {
+    void write("DELETE", "/session").finally(() => {
+      forgetAll();
+      setEntry({ kind: "out", hasEnded: false });
+    });
+  };
+  if (entry.kind === "in") return <Shell session={entry.session} onLeave={leave} />;
+  if (entry.kind === "out") return <Login hasEnded={entry.hasEnded} onSession={(session) => setEntry({ kind: "in", session })} />;
+  return <main class="login">{entry.kind === "failed" ? <Trouble problem={entry.problem} hasData={false} /> : <Loading />}</main>;
+}
+
+function Shell({ session, onLeave }: { session: Session; onLeave: () => void }): JSX.Element {
+  const route = useRoute();
+  const [isHelping, setHelping] = useState(false);
+  const [look, setLook] = useState<Theme>(theme());
+  const [said, setSaid] = useState("");
+  const search = useRef<HTMLInputElement>(null);
+  const main = useRef<HTMLElement>(null);
+  const page = useMemo<Page>(() => ({ session, can: (capability) => session.capabilities.includes(capability), announce: setSaid }), [session]);
+  const turn = (): void => {
+    const next: Record<Theme, Theme> = { auto: "dark", dark: "light", light: "auto" };
+    setLook(next[look]);
+    setTheme(next[look]);
+  };
+  const go = (panel: string) => (): void => {
+    if (location.hash !== "" && !location.hash.startsWith("#/?") && location.hash !== "#/") location.hash = "#/";
+    window.setTimeout(() => jumpTo(panel), 50);
+  };
+  const shortcuts: Shortcut[] = [
+    { keys: "j", words: "Next item", run: () => step(1) },
+    { keys: "k", words: "Previous item", run: () => step(-1) },
+    { keys: "/", words: "Find a run", run: () => search.current?.focus() },
+    { keys: "g o", words: "Go to the overview", run: () => (location.hash = "#/") },
+    { keys: "g q", words: "Go to the queue", run: go("queue") },
+    { keys: "g p", words: "Go to the patterns", run: go("patterns") },
+    { keys: "g c", words: "Go to the cost", run: go("cost") },
+    { keys: "g r", words: "Go to the runs", run: () => (location.hash = "#/runs") },
+    { keys: "r", words: "Refresh now", run: refreshAll },
+    { keys: "t", words: "Light or dark", run: turn },
+    { keys: "?", words: "Show this help", run: () => setHelping(true) },
+  ];
+  useShortcuts(shortcuts);
+  useTitle(route, session);
+  useArrival(route, main);
+  return (
+    <PageContext.Provider value={page}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          main.current?.focus();
+        }}
+      >
+        Skip to the content
+      </a>
+      <header class="top">
+        <a class="brand" href="#/">
+          <Logo />
+          <span>Activity Signals</span>
+        </a>
+        <nav aria-label="Views">
+          <a href="#/" aria-current={route.view === "overview" ? "page" : undefined}>
+            Overview
+          </a>
+          <a href="#/runs" aria-current={route.view === "runs" ? "page" : undefined}>
+            Runs
+          </a>
+        </nav>
+        <Find field={search} />
+        <div class="top-tools">
+          <span class="tenant" title="The tenant that your key names">
+            {session.tenant_id}
+          </span>
+          <button type="button" onClick={turn} aria-label={`Theme: ${look}. Change it`} title="Light or dark (t)">
+            {look === "auto" ? "Auto" : look === "dark" ? "Dark" : "Light"}
+          </button>
+          <button type="button" onClick={() => setHelping(true)} aria-label="Help" title="Keys and meanings (?)">
+            ?
+          </button>
+          <button type="button" onClick={onLeave}>
+            Log out
+          </button>
+        </div>
+      </header>
+      <FreshnessStrip />
+      <main id="main" ref={main} tabIndex={-1}>
+        {route.view === "overview" ? <h1 class="sr">Overview of {session.tenant_id}</h1> : null}
+        <View route={route} />
+      </main>
+      <p class="sr" role="status">
+        {said}
+      </p>
+      <Help isOpen={isHelping} shortcuts={shortcuts} onClose={() => setHelping(false)} />
+    </PageContext.Provider>
+  );
+}
+
+function View({ route }: { route: Route }): JSX.Element {
+  if (route.view === "run") return <RunView key={route.id} route={route} />;
+  if (route.view === "agent") return <AgentView key={route.id} route={route} />;
+  if (route.view === "runs") return <RunsView route={route} />;
+  return <Overview route={route} />;
+}
+
+function Find({ field }: { field: { current: HTMLInputElement | null } }): JSX.Element {
+  const open = (event: SubmitEvent): void => {
+    event.preventDefault();
+    const id = field.current?.value.trim();
+    if (!id || !field.current) return;
+    field.current.value = "";
+    field.current.blur();
+    location.hash = runHref(id);
+  };
+  return (
+    <form class="find" role="search" onSubmit={open}>
+      <input ref={field} type="search" aria-label="Open a run by its id" placeholder="Run id" spellcheck={false} autocomplete="off" />
+      <kbd aria-hidden="true">/</kbd>
+    </form>
+  );
+}
+
+function useTitle(route: Route, session: Session): void {
+  useEffect(() => {
+    const where = route.id || (route.view === "runs" ? "Runs" : session.tenant_id);
+    document.title = `${where} · Activity Signals`;
+  }, [route.view, route.id, session.tenant_id]);
+}
+
+/** Put the keyboard at the start of a view that was just opened, as a page load would. */
+function useArrival(route: Route, main: { current: HTMLElement | null }): void {
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (isFirst.current) {
+      isFirst.current = false;
+      return;
+    }
+    window.scrollTo(0, 0);
+    (main.current?.querySelector<HTMLElement>("h1") ?? main.current)?.focus({ preventScroll: true });
+  }, [route.view, route.id]);
+}

@@ -1,0 +1,8 @@
+import { render } from "preact";
+import { App } from "./app";
+import { applyTheme, theme } from "./settings";
+import "./style.css";
+
+applyTheme(theme());
+const place = document.getElementById("console");
+if (place) render(<App />, place);

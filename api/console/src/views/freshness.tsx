@@ -1,0 +1,63 @@
+import type { JSX } from "preact";
+import { PATHS, STORED_MS } from "../context";
+import { span } from "../format";
+import { SIGNAL_WORDS } from "../meaning";
+import { usePoll } from "../poll";
+import type { Freshness, SignalAge } from "../types";
+import { Shape, Trouble, useNow } from "../ui/parts";
+import { utc, local } from "../format";
+
+const ORDER = ["attention", "patterns", "cost"];
+
+/** How old each signal is, against how old it may be. */
+export function FreshnessStrip(): JSX.Element {
+  const polled = usePoll<Freshness>(PATHS.freshness, STORED_MS);
+  const present = useNow(1000);
+  const signals = [...(polled.data?.signals ?? [])].sort((one, other) => ORDER.indexOf(one.signal) - ORDER.indexOf(other.signal));
+  return (
+    <section class="strip" aria-label="Freshness">
+      <ul>
+        {signals.map((signal) => (
+          <Age key={signal.signal} signal={signal} present={present} />
+        ))}
+      </ul>
+      {polled.problem ? <Trouble problem={polled.problem} hasData={polled.data !== null} /> : null}
+    </section>
+  );
+}
+
+function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.Element {
+  const name = SIGNAL_WORDS[signal.signal] ?? signal.signal;
+  if (!signal.verified_at || !signal.stale_after) {
+    return (
+      <li class="age never">
+        <span class="age-name">{name}</span>
+        <span class="age-word">
+          <Shape tone="plain" /> not computed yet
+        </span>
+      </li>
+    );
+  }
+  const verified = Date.parse(signal.verified_at);
+  const allowed = Date.parse(signal.stale_after) - verified;
+  const age = Math.max(0, present - verified);
+  const isStale = age > allowed;
+  const tip = `Confirmed ${local(new Date(verified))} · ${utc(new Date(verified))}`;
+  const failure = signal.last_attempt?.state === "failed" ? signal.last_attempt.error_class : null;
+  return (
+    <li class={`age ${isStale ? "is-stale" : ""}`}>
+      <span class="age-name">{name}</span>
+      <span class="age-word">
+        <Shape tone={isStale ? "critical" : failure ? "warning" : "good"} />
+        {isStale ? "stale" : failure ? "last refresh failed" : "fresh"}
+      </span>
+      <span class="tip age-number" tabIndex={0} data-tip={tip} aria-label={`${span(age)} old of at most ${span(allowed)}. ${tip}`}>
+        {span(Math.floor(age / 1000) * 1000)}
+        <span class="dim"> of {span(allowed)}</span>
+      </span>
+      <span class="age-track" aria-hidden="true">
+        <i style={{ width: `${Math.min(100, (100 * age) / allowed)}%` }} />
+      </span>
+    </li>
+  );
+}

@@ -1,0 +1,76 @@
+import type { JSX } from "preact";
+import { PATHS, STORED_MS, usePath } from "../context";
+import { plural } from "../format";
+import { jumpTo } from "../ui/focus";
+import { Shape } from "../ui/parts";
+import { usePoll } from "../poll";
+import type { Route } from "../route";
+import type { AttentionQueue, CostAnalysis, Freshness, Patterns } from "../types";
+import { CostPanel } from "./cost";
+import { PatternsPanel } from "./patterns";
+import { isSnoozed, QueuePanel } from "./queue";
+import { DimensionPanel, StatusPanel } from "./summaries";
+
+/** Everything about the tenant on one page: what needs somebody first, then what repeats, then what it costs. */
+export function Overview({ route }: { route: Route }): JSX.Element {
+  return (
+    <>
+      <Verdict />
+      <div class="overview">
+        <div class="column at-queue">
+          <QueuePanel route={route} />
+        </div>
+        <div class="column at-patterns">
+          <PatternsPanel route={route} />
+        </div>
+        <div class="column at-cost">
+          <CostPanel />
+        </div>
+        <div class="pair at-pair">
+          <StatusPanel />
+          <DimensionPanel route={route} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+/** The state of things in one line, for somebody who has ten seconds. */
+function Verdict(): JSX.Element {
+  const queue = usePoll<AttentionQueue>(usePath(PATHS.attention, "activity.attention_queue"), STORED_MS).data;
+  const cost = usePoll<CostAnalysis>(usePath(PATHS.cost, "activity.cost_analysis"), STORED_MS).data;
+  const patterns = usePoll<Patterns>(usePath(PATHS.patterns, "activity.patterns"), STORED_MS).data;
+  const ages = usePoll<Freshness>(PATHS.freshness, STORED_MS).data;
+
+  const snoozed = queue ? queue.queue.filter(isSnoozed).length : 0;
+  const waiting = queue ? queue.total_attention_items - snoozed : 0;
+  const runs = new Set(patterns?.patterns.flatMap((pattern) => pattern.run_ids)).size;
+  const isStale = ages?.signals.some((signal) => signal.stale) ?? false;
+  const isClear = queue !== null && patterns !== null && cost !== null && waiting + runs + cost.total_anomalies === 0;
+  if (isClear && !isStale) {
+    return (
+      <p class="verdict clear">
+        <Shape tone="good" /> All clear: nothing needs you, no run is stuck, no agent costs more than usual.
+      </p>
+    );
+  }
+  return (
+    <p class="verdict">
+      {queue ? (
+        <button type="button" class="link" onClick={() => jumpTo("queue")}>
+          <b>{plural(waiting, "run")}</b> {waiting === 1 ? "needs" : "need"} attention
+        </button>
+      ) : null}
+      {patterns ? (
+        <button type="button" class="link" onClick={() => jumpTo("patterns")}>
+          <b>{plural(runs, "run")}</b> stuck in {plural(patterns.patterns.length, "pattern")}
+        </button>
+      ) : null}
+      {cost ? (
+        <button type="button" class="link" onClick={() => jumpTo("cost")}>
+          <b>{plural(cost.total_anomalies, "agent")}</b> {cost.total_anomalies === 1 ? "costs" : "cost"} more than usual
+        </button>
+      ) : null}
+    </p>
+  );
+}

@@ -1,0 +1,224 @@
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, read, withQuery } from "../api";
+import { STORED_MS, usePath, PATHS } from "../context";
+import { count, decimal, money, plural, span, times, words } from "../format";
+import { evidence, levelOf, levelTone, PATTERN_RULES, PATTERN_WORDS, remarks, statusTone, COMPONENT_CODES, COMPONENT_WORDS } from "../meaning";
+import { usePoll } from "../poll";
+import { agentHref, type Route } from "../route";
+import { COMPONENTS, type AttentionQueue, type Problem, type Run, type RunDetail, type Step } from "../types";
+import { ScoreBar } from "../ui/charts";
+import { Chip, Empty, levelLabel, Panel, Time, Trouble, When } from "../ui/parts";
+import { StepTable, Timeline } from "./timeline";
+import { TriageState, TriageTools } from "./triage";
+import { WasteLine } from "./patterns";
+import { Withheld } from "./queue";
+import { CopyButton } from "../ui/copy";
+
+const PAGE = 200;
+const LIVE_MS = 10_000;
+
+/** One run: what it is, why it is in a signal, and what it did. */
+export function RunView({ route }: { route: Route }): JSX.Element {
+  const path = withQuery(`/activity/runs/${encodeURIComponent(route.id)}`, { limit: PAGE });
+  const allowed = usePath(path, "activity.threshold_signals");
+  const polled = usePoll<RunDetail>(allowed, LIVE_MS);
+  return (
+    <article class="detail">
+      <p class="crumbs">
+        <a href="#/">Overview</a> <span aria-hidden="true">/</span> run
+      </p>
+      <header class="detail-head">
+        <h1 class="id" tabIndex={-1}>
+          {route.id}
+        </h1>
+        <CopyButton text={route.id} what="the run's id" />
+        <CopyButton text={location.href} what="a link to this page" words="Copy link" />
+      </header>
+      {allowed === null ? <Withheld capability="activity.threshold_signals" /> : null}
+      {polled.problem ? <Trouble problem={polled.problem} hasData={polled.data !== null} /> : null}
+      {allowed === null ? null : <When polled={polled}>{(detail) => <Detail detail={detail} route={route} path={path} />}</When>}
+    </article>
+  );
+}
+
+function Detail({ detail, route, path }: { detail: RunDetail; route: Route; path: string }): JSX.Element {
+  const more = useMoreSteps(path, detail);
+  const steps = [...detail.steps, ...more.steps];
+  const patterns = detail.signals.patterns ?? [];
+  return (
+    <>
+      <Facts run={detail.run} />
+      <div class="detail-grid">
+        <Panel id="why" title="Why it is here">
+          <Why detail={detail} />
+        </Panel>
+        <Panel id="steps" title="What it did" note={`${plural(steps.length, "step")}${more.next ? " so far" : ""} in ${plural(detail.traces_total, "trace")}`}>
+          {steps.length ? (
+            <>
+              <Timeline steps={steps} startedAt={detail.run.started_at} patterns={patterns} axis={route.query.get("axis") === "order" ? "order" : "time"} />
+              {more.problem ? <Trouble problem={more.problem} hasData /> : null}
+              {more.next ? (
+                <p class="panel-foot">
+                  <button type="button" onClick={more.load} disabled={more.isLoading}>
+                    Show more steps
+                  </button>
+                </p>
+              ) : null}
+              <details class="as-table">
+                <summary>The same as a table</summary>
+                <StepTable steps={steps} />
+              </details>
+            </>
+          ) : (
+            <Empty title="No step was recorded" tone="plain">
+              Steps appear once they are over. {detail.run.evidence_health === "MISSING" ? "This run's evidence is missing." : ""}
+            </Empty>
+          )}
+        </Panel>
+      </div>
+    </>
+  );
+}
+
+function useMoreSteps(path: string, detail: RunDetail): { steps: Step[]; next: string | null; load: () => void; isLoading: boolean; problem: Problem | null } {
+  const [pages, setPages] = useState<{ steps: Step[]; next: string | null; isLoading: boolean; problem: Problem | null }>({ steps: [], next: null, isLoading: false, problem: null });
+  useEffect(() => setPages({ steps: [], next: null, isLoading: false, problem: null }), [path]);
+  const next = pages.steps.length ? pages.next : detail.next_cursor;
+  const load = (): void => {
+    setPages((before) => ({ ...before, isLoading: true, problem: null }));
+    read<RunDetail>(`${path}&cursor=${encodeURIComponent(next ?? "")}`).then(
+      (answer) => setPages((before) => ({ steps: [...before.steps, ...(answer.body?.steps ?? [])], next: answer.body?.next_cursor ?? null, isLoading: false, problem: null })),
+      (ex: unknown) => setPages((before) => ({ ...before, isLoading: false, problem: ex instanceof ApiError ? ex.problem : null })),
+    );
+  };
+  return { ...pages, next, load };
+}
+
+function Fact({ name, children }: { name: string; children: ComponentChildren }): JSX.Element {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function Facts({ run }: { run: Run }): JSX.Element {
+  return (
+    <dl class="facts">
+      <Fact name="Status">
+        <Chip label={levelLabel(run.status, statusTone(run.status))} /> {run.state === "LIVE" ? "live" : "completed"}
+      </Fact>
+      <Fact name="Agent">{run.agent_id ? <a href={agentHref(run.agent_id)}>{run.agent_id}</a> : "unknown"}</Fact>
+      <Fact name="Started">
+        <Time at={run.started_at} focusable />
+      </Fact>
+      <Fact name={run.completed_at ? "Completed" : "Last heard of"}>
+        <Time at={run.completed_at ?? run.last_seen_at} focusable />
+      </Fact>
+      <Fact name="Took">{span(run.duration_ms)}</Fact>
+      <Fact name="Cost">{money(run.estimated_cost_usd)}</Fact>
+      <Fact name="Tokens">
+        {run.input_tokens === null && run.output_tokens === null ? "–" : `${count(run.input_tokens)} in, ${count(run.output_tokens)} out`}
+      </Fact>
+      <Fact name="Risk">
+        <Chip label={levelLabel(run.risk_level, levelTone(run.risk_level))} />
+      </Fact>
+      <Fact name="Latency">
+        <Chip label={levelLabel(run.latency_bucket, levelTone(run.latency_bucket))} />
+      </Fact>
+      <Fact name="Evidence">
+        <Chip label={levelLabel(run.evidence_health, levelTone(run.evidence_health))} />
+      </Fact>
+      <Fact name="Integrity">
+        <Chip label={levelLabel(run.integrity_status, levelTone(run.integrity_status))} />
+      </Fact>
+      {run.policy_violation ? (
+        <Fact name="Policy">
+          <Chip label={{ words: "Violated", tone: "critical" }} />
+        </Fact>
+      ) : null}
+      {run.incident_count ? <Fact name="Incidents">{count(run.incident_count)}</Fact> : null}
+      <Fact name="Project">{run.project_id ?? "–"}</Fact>
+      <Fact name="Provider">{[run.provider_type, run.source].filter(Boolean).join(", by ") || "–"}</Fact>
+      {run.is_synthetic ? <Fact name="Data">synthetic</Fact> : null}
+    </dl>
+  );
+}
+
+function Why({ detail }: { detail: RunDetail }): JSX.Element {
+  const { attention, patterns, cost } = detail.signals;
+  const isNowhere = !attention && !patterns?.length && !cost?.is_anomaly && detail.signals_withheld.length === 0;
+  return (
+    <>
+      {isNowhere ? <Empty title="In no signal">Nothing about this run asks for attention now.</Empty> : null}
+      {attention ? <Attention detail={detail} /> : null}
+      {patterns?.map((pattern) => (
+        <div class="reason" key={`${pattern.pattern_type} ${pattern.skill_id}`}>
+          <h3>
+            {PATTERN_WORDS[pattern.pattern_type] ?? pattern.pattern_type}
+            {pattern.skill_id ? <code>{pattern.skill_id}</code> : null}
+            <span class="dim">number {pattern.rank} of the tenant</span>
+          </h3>
+          <p>{capital(evidence(pattern))}.</p>
+          <p class="dim">{PATTERN_RULES[pattern.pattern_type]}</p>
+          {remarks(pattern).map((remark) => (
+            <p key={remark} class="remark">
+              {remark}
+            </p>
+          ))}
+          <WasteLine waste={pattern} />
+        </div>
+      ))}
+      {cost ? (
+        <div class="reason">
+          <h3>
+            Cost of <a href={agentHref(cost.agent_id)}>{cost.agent_id}</a>
+            <Chip label={cost.is_anomaly ? { words: "Anomaly", tone: "critical" } : { words: "Normal", tone: "plain" }} />
+          </h3>
+          <p>
+            {money(cost.current_avg_cost)} per run now, {cost.baseline_avg === null ? "no baseline" : `usually ${money(cost.baseline_avg)}`}, z {decimal(cost.z_score)}.
+            {detail.run.estimated_cost_usd && cost.baseline_avg ? ` This run: ${money(detail.run.estimated_cost_usd)}, ${times(detail.run.estimated_cost_usd / cost.baseline_avg)} the usual.` : ""}
+          </p>
+        </div>
+      ) : null}
+      {detail.signals_withheld.length ? <p class="dim">Not with this key: {detail.signals_withheld.map(words).join(", ")}.</p> : null}
+    </>
+  );
+}
+
+function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
+  const queue = usePoll<AttentionQueue>(usePath(PATHS.attention, "activity.attention_queue"), STORED_MS).data;
+  const { attention } = detail.signals;
+  if (!attention) return null;
+  const item = queue?.queue.find((each) => each.run_id === detail.run.run_id);
+  return (
+    <div class="reason">
+      <h3>
+        Needs attention <span class="dim">number {attention.rank} in the queue</span>
+      </h3>
+      <p class="score-line">
+        <span class="score">{attention.attention_score.toFixed(2)}</span>
+        <ScoreBar contributions={attention.contributions} score={attention.attention_score} />
+      </p>
+      <ul class="parts">
+        {COMPONENTS.filter((name) => attention.contributions[name] > 0).map((name) => (
+          <li key={name}>
+            <i class={`part-${name}`}>{COMPONENT_CODES[name]}</i>
+            <span>{name === "recency" ? "Recency" : `${COMPONENT_WORDS[name]}: ${levelOf(name, attention.contributions[name], queue?.parameters.weights).words.toLowerCase()}`}</span>
+            <span class="number">{attention.contributions[name].toFixed(3)}</span>
+          </li>
+        ))}
+      </ul>
+      {item ? (
+        <>
+          <TriageState triage={item.triage} />
+          <TriageTools item={item} name={item.run_id} />
+        </>
+      ) : null}
+    </div>
+  );
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
