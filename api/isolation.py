@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from snapshots.errors import ActivityError
+from snapshots.source import HOST_TABLES
 
 if TYPE_CHECKING:
     from api.reader import Reader
 
 #: One row per way around row-level security that is open to the current role. The relations that it may read are
 #: named; those among them with rows of tenants must force their policies or be security barriers.
-_WAYS: Final = text("""
+_WAYS: Final = text(f"""
 with readable as (
     select
         relation.oid,
@@ -27,10 +28,8 @@ with readable as (
     where
         (
             namespace.nspname = 'signals'
-            or relation.oid in (
-                to_regclass('public.runs'), to_regclass('public.aos_traces'), to_regclass('public.aos_trace_steps'),
-                to_regclass('public.v_runs_o2')
-            )
+            or relation.oid = to_regclass('public.v_runs_o2')
+            or relation.oid in (select host.relation from {HOST_TABLES} as host)
         )
         and relation.relkind in ('r', 'p', 'v', 'm')
         and (
@@ -67,7 +66,7 @@ where
     or has_table_privilege(oid, 'delete')
 order by weight, way
 limit 5
-""")
+""")  # noqa: S608  # a constant
 
 
 class IsolationError(ActivityError):

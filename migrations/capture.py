@@ -7,34 +7,28 @@ creating a trigger waits for the writers of the table, so none is missed. Source
 
 from __future__ import annotations
 
-import re
-from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from psycopg2 import errors
-from sqlalchemy import inspect, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
+from migrations import host, trigger_functions
+from migrations.statements import run_one
 from snapshots.errors import ActivityError
-from snapshots.tables import created_object
+from snapshots.tables import SCHEMA, created_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine
 
+    from migrations.host import Source
+
 #: How long the creation of a table's triggers waits for its writers, and holds up those behind it.
 LOCK_TIMEOUT: Final = "3s"
 
-#: The function that marks each table's changes.
-TABLES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "public.runs": "signals.mark_runs",
-        "public.aos_traces": "signals.mark_traces",
-        "public.aos_trace_steps": "signals.mark_steps",
-    }
-)
 #: A writer that waits for us is ended by the server once deadlock_timeout is over, and not before.
 _HURRY: Final = text(
     "select set_config('lock_timeout', (cast(setting as integer) / (:tables + 1)) || 'ms', true)"
@@ -47,24 +41,6 @@ _TRANSITIONS: Final[Mapping[str, str]] = MappingProxyType(
         "delete": "old table as old_row",
     }
 )
-#: What a change must touch to count; the columns that a host may lack are left out where it does.
-_TRACE_COLUMNS: Final = ("tenant_id", "run_id", "trace_id", "started_at", "is_synthetic", "archived_at")
-_COST_COLUMNS: Final = ("tenant_id", "agent_id", "estimated_cost_usd", "started_at", "completed_at", "is_synthetic")
-_RUN_COLUMNS: Final = (
-    "id",
-    "tenant_id",
-    "state",
-    "status",
-    "started_at",
-    "completed_at",
-    "last_seen_at",
-    "risk_level",
-    "latency_bucket",
-    "evidence_health",
-    "policy_violation",
-    "incident_count",
-    "is_synthetic",
-)
 
 
 def install(engine: Engine) -> None:
@@ -73,110 +49,132 @@ def install(engine: Engine) -> None:
     Raises ActivityError naming the table that is not ours to change, is partitioned, or whose writers do not let go.
     """
     with engine.begin() as conn:
-        for table in TABLES:
-            _check(conn, table)
-        _create_functions(conn)
-    for table, function in TABLES.items():
-        _attempt(engine, table, [*_drops(table), *_creations(table, function)])
+        found = host.read(conn)
+        for source in found.values():
+            _check(conn, source)
+        trigger_functions.create(conn)
+    for source in found.values():
+        _attempt(engine, source, [*_drops(source), *_creations(source)])
 
 
 def is_installed(engine: Engine) -> bool:
     """Tell whether every trigger is there, and the functions are those of this version."""
     with engine.connect() as conn:
-        names = [trigger_name(table, event) for table in TABLES for event in _TRANSITIONS]
-        known = text("select count(*) from pg_trigger where tgname = any(:names) and tgenabled = 'A'")
-        if conn.execute(known, {"names": names}).scalar_one() != len(names):
+        found = host.read(conn)
+        if any(len(_enabled(conn, source)) < len(_TRANSITIONS) for source in found.values()):
             return False
         bodies = text(
             "select string_agg(prosrc, '' order by proname) from pg_proc"
             " where pronamespace = to_regnamespace('signals') and proname like 'mark\\_%'"
         )
-        return bool(conn.execute(bodies).scalar_one() == "".join(body for _, body in sorted(_bodies(conn))))
+        return bool(conn.execute(bodies).scalar_one() == trigger_functions.bodies(conn))
 
 
 def captured(conn: Connection) -> list[str]:
-    """Return the tables that have some trigger of ours."""
-    names = text(
-        "select tgrelid::regclass::text from pg_trigger where tgrelid = to_regclass(:table) and tgname = any(:n)"
-    )
-    return [
-        table
-        for table in TABLES
-        if conn.execute(names, {"table": table, "n": [trigger_name(table, event) for event in _TRANSITIONS]}).first()
-    ]
+    """Return the tables that have some trigger of ours, by our names for them."""
+    return [name for name, source in host.read(conn).items() if _triggers(conn, source)]
+
+
+def places(conn: Connection) -> Mapping[str, str]:
+    """Return the qualified name of each source table on this host, by our name for it."""
+    return {name: source.relation for name, source in host.read(conn).items()}
 
 
 def create(conn: Connection, tables: Sequence[str]) -> None:
-    """Create functions, and the triggers of `tables`, in the caller's transaction.
+    """Create functions, and the triggers of `tables`, by our names, in the caller's transaction.
 
     All tables are locked in less time than a deadlock takes to be noticed, or none: no writer is ended because of us.
     Raises ActivityError naming a table that is partitioned; that writers do not let go is the driver's to say.
     """
-    for table in tables:
-        _check(conn, table)
-    _create_functions(conn)
-    conn.execute(_HURRY, {"tables": len(tables)})
-    for table in tables:
-        conn.exec_driver_sql(f"lock table {table} in share row exclusive mode")
-    for table in tables:
-        for statement in [*_drops(table), *_creations(table, TABLES[table])]:
-            conn.exec_driver_sql(statement)
+    found = [source for name, source in host.read(conn).items() if name in tables]
+    for source in found:
+        _check(conn, source)
+    trigger_functions.create(conn)
+    conn.execute(_HURRY, {"tables": len(found)})
+    for source in found:
+        run_one(conn, f"lock table {source.relation} in share row exclusive mode")
+    for source in found:
+        for statement in [*_drops(source), *_creations(source)]:
+            run_one(conn, statement)
 
 
 def is_ours(engine: Engine) -> bool:
     """Tell whether the source tables were created by our migrations: no host has to be asked then."""
-    kept = created_object.c.kind == "table", created_object.c.name.in_(TABLES)
     with engine.connect() as conn:
-        return len(conn.execute(select(created_object.c.name).where(*kept)).all()) == len(TABLES)
+        names = list(places(conn).values())
+        kept = created_object.c.kind == "table", created_object.c.name.in_(names)
+        return len(conn.execute(select(created_object.c.name).where(*kept)).all()) == len(names)
 
 
 def remove(engine: Engine) -> None:
     """Drop the triggers and their functions; refreshes then read every row, at a slower period."""
-    for table in TABLES:
-        _attempt(engine, table, _drops(table))
+    with engine.connect() as conn:
+        found = host.read(conn)
+    for source in found.values():
+        if _can_have_triggers(source):
+            _attempt(engine, source, _drops(source))
     with engine.begin() as conn:
         drop(conn)
 
 
 def drop(conn: Connection) -> None:
     """Drop triggers and functions in the caller's transaction."""
-    for table, function in TABLES.items():
-        if _exists(conn, table):
-            for statement in _drops(table):
-                conn.exec_driver_sql(statement)
-        conn.exec_driver_sql(f"drop function if exists {function}()")
+    for source in host.read(conn).values():
+        for statement in _drops(source) if _can_have_triggers(source) else ():
+            run_one(conn, statement)
+        conn.exec_driver_sql(f"drop function if exists {SCHEMA}.{source.table.function}()")
 
 
 def trigger_name(table: str, event: str) -> str:
-    """Return the name of our trigger for an event of a table."""
-    return f"signals_{table.rpartition('.')[2]}_{event}"
+    """Return the name of our trigger for an event of a table, by our name for it."""
+    return f"signals_{table}_{event}"
 
 
-def _drops(table: str) -> list[str]:
-    return [f"drop trigger if exists {trigger_name(table, event)} on {table}" for event in _TRANSITIONS]
+def _triggers(conn: Connection, source: Source) -> Mapping[str, str]:
+    """Return which of our triggers a table has, and how each is enabled."""
+    names = [trigger_name(source.table.name, event) for event in _TRANSITIONS]
+    known = text(
+        "select tgname, tgenabled from pg_trigger where tgrelid = to_regclass(:table) and tgname = any(:names)"
+    )
+    rows = conn.execute(known, {"table": source.relation, "names": names}).all()
+    return {row.tgname: row.tgenabled for row in rows}
 
 
-def _creations(table: str, function: str) -> list[str]:
+def _enabled(conn: Connection, source: Source) -> list[str]:
+    return [name for name, how in _triggers(conn, source).items() if how == "A"]
+
+
+def _can_have_triggers(source: Source) -> bool:
+    """Tell whether the table is there and no view; triggers of ours on anything else were never made."""
+    return source.found is not None and source.found.kind in {"r", "p"}
+
+
+def _drops(source: Source) -> list[str]:
+    names = (trigger_name(source.table.name, event) for event in _TRANSITIONS)
+    return [f"drop trigger if exists {name} on {source.relation}" for name in names]
+
+
+def _creations(source: Source) -> list[str]:
     statements = []
     for event, transition in _TRANSITIONS.items():
-        name = trigger_name(table, event)
-        calls = f"for each statement execute function {function}()"
+        name = trigger_name(source.table.name, event)
+        calls = f"for each statement execute function {SCHEMA}.{source.table.function}()"
         statements += [
-            f"create trigger {name} after {event} on {table} referencing {transition} {calls}",
-            f"alter table {table} enable always trigger {name}",
+            f"create trigger {name} after {event} on {source.relation} referencing {transition} {calls}",
+            f"alter table {source.relation} enable always trigger {name}",
         ]
     return statements
 
 
-def _attempt(engine: Engine, table: str, statements: list[str]) -> None:
+def _attempt(engine: Engine, source: Source, statements: list[str]) -> None:
     """Run the statements of one table in a transaction of their own, or none of them."""
     try:
         with engine.begin() as conn:
             conn.exec_driver_sql(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
             for statement in statements:
-                conn.exec_driver_sql(statement)
+                run_one(conn, statement)
     except DBAPIError as ex:
-        raise ActivityError(f"{table}: {_reason(ex)}") from None
+        raise ActivityError(f"{source.relation}: {_reason(ex)}") from None
 
 
 def _reason(ex: DBAPIError) -> str:
@@ -187,46 +185,12 @@ def _reason(ex: DBAPIError) -> str:
     return (str(ex.orig).strip().splitlines() or ["refused"])[0]
 
 
-def _check(conn: Connection, table: str) -> None:
-    if not _exists(conn, table):
+def _check(conn: Connection, source: Source) -> None:
+    table, found = source.relation, source.found
+    if found is None:
         raise ActivityError(f"{table}: does not exist; run `activity migrate` first")
+    if found.kind not in {"r", "p"}:
+        raise ActivityError(f"{table}: is no table, and writes to what it reads would go unseen")
     kind = text("select relkind = 'p' or relispartition or relhassubclass from pg_class where oid = to_regclass(:name)")
     if conn.execute(kind, {"name": table}).scalar_one():
         raise ActivityError(f"{table}: is partitioned or inherited from, and writes to a part alone would go unseen")
-
-
-def _exists(conn: Connection, table: str) -> bool:
-    return bool(conn.execute(text("select to_regclass(:name) is not null"), {"name": table}).scalar_one())
-
-
-def _create_functions(conn: Connection) -> None:
-    for statement in _source(conn).split(";\n\n"):
-        conn.exec_driver_sql(statement.strip().removesuffix(";").replace("%", "%%"))
-
-
-def _source(conn: Connection) -> str:
-    """Return the statements that create the functions, for the columns that this host has."""
-    source = files("migrations").joinpath("sql/capture_functions.sql").read_text(encoding="utf-8")
-    for word, compared in _comparisons(conn).items():
-        source = source.replace("{{" + word + "}}", compared)
-    return source
-
-
-def _bodies(conn: Connection) -> list[tuple[str, str]]:
-    """Return the name and the body of each function, as PostgreSQL stores it."""
-    return re.findall(r"function signals\.(\w+)\(\) returns.*?\$\$(.*?)\$\$", _source(conn), re.DOTALL)
-
-
-def _comparisons(conn: Connection) -> dict[str, str]:
-    """Return what stands for each word in double braces: the columns to compare, of the old row and of the new."""
-    traces = [name for name in _TRACE_COLUMNS if name in _columns(conn, "aos_traces")]
-    listed = {"trace": traces, "run": _RUN_COLUMNS, "cost": _COST_COLUMNS}
-    return {
-        f"{side}_{word}": ", ".join(f"{side}_row.{name}" for name in names)
-        for word, names in listed.items()
-        for side in ("old", "new")
-    }
-
-
-def _columns(conn: Connection, table: str) -> set[str]:
-    return {column["name"] for column in inspect(conn).get_columns(table, schema="public")}

@@ -6,12 +6,14 @@ checks the schema finds one that it cannot use. Source: architecture.md "Tables 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, text
 
-from migrations import capture, statements, views
+from migrations import capture, host, statements, views
+from migrations import mapping as mappings
 from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.facts import fact_state
 from snapshots.tables import SCHEMA
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from migrations.mapping import SourceMapping
 
 #: What stands in the version table meanwhile.
 DETACHED: Final = "detached"
@@ -87,6 +91,8 @@ select distinct format('alter view signals.%I owner to %I', view_name, owner)
 from signals.detached_grant
 where owner <> current_user and exists (select from pg_catalog.pg_roles where rolname = owner)
 """)
+#: The schema that a definition names, quoted where it has to be.
+_SCHEMA: Final = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 _INDEX: Final = text("""
 select pg_index.indisvalid from pg_catalog.pg_index where pg_index.indexrelid = to_regclass(:name)
 """)
@@ -117,7 +123,7 @@ def find(conn: Connection) -> Detachment | None:
     if conn.execute(text("select to_regclass('signals.detachment')")).scalar_one() is None:
         return None
     row = conn.execute(text("select detached_at, revision, captured from signals.detachment")).one()
-    return Detachment(row.detached_at, row.revision, row.captured)
+    return Detachment(row.detached_at, row.revision, _ours(row.captured))
 
 
 def detach(conn: Connection) -> None:
@@ -137,23 +143,27 @@ def detach(conn: Connection) -> None:
     conn.execute(text("update signals.alembic_version set version_num = :word"), {"word": DETACHED})
 
 
-def check(conn: Connection, known: Detachment, head: str) -> None:
+def check(conn: Connection, known: Detachment, head: str, mapping: SourceMapping | None = None) -> None:
     """Raise SchemaMismatchError when the views cannot be made: of another version, or for what the host lacks."""
     if known.revision != head:
         raise SchemaMismatchError(
             f"detached from revision {known.revision}, and this version has {head};"
             " attach with the version that detached"
         )
-    lacking = views.missing(conn)
+    lacking = views.missing(conn, mapping)
     if lacking:
         raise SchemaMismatchError(f"the host has no {', no '.join(lacking)}; nothing was changed")
+    if mapping is not None:
+        host.check(conn, mapping)
 
 
-def attach(conn: Connection, known: Detachment) -> None:
+def attach(conn: Connection, known: Detachment, mapping: SourceMapping | None = None) -> None:
     """Make views, grants and triggers as they were and forget the facts, in the caller's transaction.
 
-    The triggers come last: writers wait for their creation, and it for writers.
+    A `mapping` is put in force first. The triggers come last: writers wait for their creation, and it for writers.
     """
+    if mapping is not None:
+        mappings.store(conn, mapping)
     views.create(conn, views.ALL)
     for view in views.ALL:
         conn.exec_driver_sql(f"revoke all on {SCHEMA}.{view.name} from {view.role}")
@@ -172,13 +182,18 @@ def forget(conn: Connection, known: Detachment) -> None:
     conn.exec_driver_sql("drop table signals.detachment, signals.detached_grant")
 
 
+def _ours(captured: Sequence[str]) -> Sequence[str]:
+    """Return our names of the tables that had triggers; an earlier version kept them with a schema."""
+    return [name.rpartition(".")[2] for name in captured]
+
+
 def lost_indexes(conn: Connection) -> Sequence[str]:
     """Return the statements that build the indexes of ours which a host's migration took along."""
     found = []
     for definition in conn.execute(text("select unnest(indexes) from signals.detachment")).scalars().all():
         kind, _, rest = definition.partition(" INDEX ")
         name = rest.partition(" ")[0]
-        schema = rest.partition(" ON ")[2].removeprefix("ONLY ").partition(".")[0]
+        schema = _SCHEMA.match(rest.partition(" ON ")[2].removeprefix("ONLY "))[0]  # type: ignore[index]  # it always names one
         is_valid = conn.execute(_INDEX, {"name": f"{schema}.{name}"}).scalar_one_or_none()
         if is_valid is False:
             found.append(f"drop index concurrently {schema}.{name}")

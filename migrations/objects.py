@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes, mapping
+from migrations.statements import run_one
 from snapshots.tables import created_object
 
 if TYPE_CHECKING:
@@ -26,31 +28,44 @@ def exists(name: str) -> bool:
 
 def create(kind: str, name: str, ddl: str, revision: str) -> bool:
     """Create a table or view unless a relation of that name exists; tell whether it was created."""
-    if exists(name):
+    if exists(name) or _is_elsewhere(name):
         return False
     op.execute(ddl)
     record(kind, name, revision)
     return True
 
 
+def _is_elsewhere(name: str) -> bool:
+    """Tell whether a host has its own for it under another name; `v_runs_o2` is made over our `runs` alone."""
+    known, own = mapping.read(op.get_bind()), name.rpartition(".")[2].replace("v_runs_o2", "runs")
+    return known.moves(own) or bool(known.places[own].columns)
+
+
 def create_index(name: str, table: str, definition: str, revision: str, *, unique: bool = False) -> None:
     """Build an index without blocking writers, unless there is one of that name; an INVALID one of ours is rebuilt.
 
-    `definition` is what follows the table's name. A build that was interrupted leaves an INVALID index behind.
+    `definition` is what follows the table's name, in our names: a host's own are put in. Where the host has no such
+    column, or no table that can be indexed without blocking its writers, none is built. A build that was interrupted
+    leaves an INVALID index behind.
     """
     kind = "unique index" if unique else "index"
-    qualified = f"{table.split('.', maxsplit=1)[0]}.{name}"
+    place = indexes.placed(op.get_bind(), table, definition)
+    if place is None:
+        return
+    qualified = f"{place.schema}.{name}"
     if _is_invalid(qualified):
         with op.get_context().autocommit_block():
-            op.execute(f"drop index concurrently {qualified}")
-    if exists(qualified):
+            run_one(op.get_bind(), f"drop index concurrently {qualified}")
+    if exists(qualified) or place.is_served(op.get_bind()):
         return
     # Recorded first: the build commits by itself, and one that is interrupted must be known as ours.
     record("index", qualified, revision)
     with op.get_context().autocommit_block():
         # The build waits for transactions that began before it, however long they run; it blocks nobody meanwhile.
         op.execute("set lock_timeout = 0")
-        op.execute(f"create {kind} concurrently if not exists {name} on {table} {definition}")
+        run_one(
+            op.get_bind(), f"create {kind} concurrently if not exists {name} on {place.relation} {place.definition}"
+        )
         op.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
 
 
@@ -79,10 +94,10 @@ def drop_recorded(revision: str) -> None:
             with op.get_context().autocommit_block():
                 # As the build does, it waits for transactions that began before it, and blocks nobody meanwhile.
                 op.execute("set lock_timeout = 0")
-                op.execute(f"{_DROPS[kind]} {name}")
+                run_one(op.get_bind(), f"{_DROPS[kind]} {name}")
                 op.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         else:
-            op.execute(f"{_DROPS[kind]} {name}")
+            run_one(op.get_bind(), f"{_DROPS[kind]} {name}")
         forgotten = created_object.c.kind == kind, created_object.c.name == name
         op.get_bind().execute(created_object.delete().where(*forgotten))
 

@@ -76,8 +76,9 @@ def check(conn: Connection, known: frozenset[str]) -> None:
 
 def plan(conn: Connection) -> Iterator[str]:
     """Yield a line for each thing that would go, the rows of tables counted: those are not made again."""
+    places = capture.places(conn)
     for name in capture.captured(conn):
-        yield f"triggers on {name}"
+        yield f"triggers on {places[name]}"
     recorded = conn.execute(select(created_object.c.kind, created_object.c.name).order_by(*created_object.primary_key))
     for kind, name in recorded.all():
         yield f"{kind} {name}" + (f", {_rows(conn, name)} rows" if kind == "table" else "")

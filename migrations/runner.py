@@ -14,17 +14,20 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import text
 
+from migrations import host
+from migrations import mapping as mappings
 from migrations.detachment import DETACHED
 from migrations.roles import ensure_roles
 from snapshots.database import connect, normalise, url_of
 from snapshots.errors import ActivityError, SchemaMismatchError
-from snapshots.tables import SCHEMA, created_object
+from snapshots.tables import SCHEMA, created_object, source_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import URL, Connection
 
+    from migrations.mapping import SourceMapping
     from snapshots.settings import Settings
 
 #: "actm" in ASCII: only one migrator works at a time.
@@ -42,13 +45,18 @@ def migrate(settings: Settings) -> None:
         "auth": settings.auth_database_url,
         "reader": settings.reader_database_url,
     }
+    mapping = mappings.load(settings.source_mapping) if settings.source_mapping is not None else None
     ensure_roles(owner, {part: normalise(url.get_secret_value()) if url else None for part, url in own.items()})
-    upgrade(owner)
+    upgrade(owner, mapping=mapping)
 
 
-def upgrade(url: URL | str, revision: str = "head") -> None:
-    """Upgrade the schema to `revision`; waits for another migrator."""
-    _run(url, lambda config: command.upgrade(config, revision))
+def upgrade(url: URL | str, revision: str = "head", *, mapping: SourceMapping | None = None) -> None:
+    """Upgrade the schema to `revision`; waits for another migrator.
+
+    `mapping` says what the host names our source tables, and is kept; without it, the one that is kept holds. Raises
+    SchemaMismatchError where the host lacks what it names, or another one is in force already.
+    """
+    _run(url, lambda config: command.upgrade(config, revision), mapping)
 
 
 def downgrade(url: URL | str, revision: str) -> None:
@@ -103,13 +111,15 @@ def _config(conn: Connection | None) -> Config:
     return config
 
 
-def _run(url: URL | str, work: Callable[[Config], object]) -> None:
+def _run(url: URL | str, work: Callable[[Config], object], mapping: SourceMapping | None = None) -> None:
     engine = connect(url, name="activity migrate")
     try:
         with only_migrator(url), engine.connect() as conn:
             _prepare(conn)
             if _context(conn).get_current_revision() == DETACHED:
                 raise SchemaMismatchError(_DETACHED)
+            if mapping is not None:
+                _adopt(conn, mapping)
             conn.rollback()
             work(_config(conn))
     except CommandError as ex:
@@ -122,13 +132,28 @@ def _prepare(conn: Connection) -> None:
     """Make what Alembic and the revisions' bookkeeping write into."""
     conn.execute(text(f"create schema if not exists {SCHEMA}"))
     created_object.create(conn, checkfirst=True)
+    source_mapping.create(conn, checkfirst=True)
+    conn.commit()
+
+
+def _adopt(conn: Connection, mapping: SourceMapping) -> None:
+    """Put a mapping in force before the first revision reads it; views that are there were made from another."""
+    if mapping == mappings.read(conn):
+        return
+    if conn.execute(text("select to_regclass('signals.source_run')")).scalar_one() is not None:
+        raise SchemaMismatchError(
+            "mapping: another one is in force; `activity detach`, then `activity attach --mapping FILE` replaces it"
+        )
+    host.check(conn, mapping)
+    mappings.store(conn, mapping)
     conn.commit()
 
 
 def _drop_schema(url: URL | str) -> None:
     engine = connect(url, name="activity migrate")
     with engine.begin() as conn:
-        conn.execute(text(f"drop table if exists {SCHEMA}.alembic_version, {SCHEMA}.created_object"))
+        kept = ", ".join(f"{SCHEMA}.{name}" for name in ("alembic_version", "created_object", "source_mapping"))
+        conn.execute(text(f"drop table if exists {kept}"))
         conn.execute(text(f"drop schema {SCHEMA}"))
     engine.dispose()
 

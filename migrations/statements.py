@@ -19,4 +19,9 @@ def run(name: str) -> None:
 def run_on(conn: Connection, name: str) -> None:
     """Run the statements of `migrations/sql/<name>.sql`; a statement ends with `;` before an empty line."""
     for statement in files("migrations").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8").split(";\n\n"):
-        conn.exec_driver_sql(statement.strip().removesuffix(";").replace("%", "%%"))
+        run_one(conn, statement.strip().removesuffix(";"))
+
+
+def run_one(conn: Connection, statement: str) -> None:
+    """Run a statement as it is: a colon or a percent sign in a host's name is no parameter."""
+    conn.exec_driver_sql(statement.replace("%", "%%"))

@@ -6,13 +6,14 @@ migration needs them gone (migrations.detachment). Source: architecture.md "Tabl
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import inspect
-
+from migrations import host, sources
 from migrations.access import NAMED_TENANT
+from migrations.statements import run_one
 from snapshots.signals import READER_ROLE, WORKER_ROLE
 from snapshots.tables import SCHEMA
 
@@ -21,35 +22,31 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-_RUN: Final = (
-    "tenant_id, project_id, agent_id, is_synthetic, source, provider_type, state, status, started_at, last_seen_at, "
-    "completed_at, duration_ms, risk_level, latency_bucket, evidence_health, integrity_status, incident_count, "
-    "policy_draft_count, policy_violation, input_tokens, output_tokens, estimated_cost_usd"
-)
-_TRACE: Final = "trace_id, run_id, tenant_id, started_at"
-_STEP: Final = (
-    "step_index, skill_id, skill_name, status, outcome_category, outcome_code, cost_cents, duration_ms, retry_count, "
-    '"timestamp"'
-)
+    from migrations.host import Source
+    from migrations.mapping import SourceMapping
+
+_RUN: Final = tuple(name for name in sources.TABLES["runs"].columns if name != "id")
+_TRACE: Final = ("trace_id", "run_id", "tenant_id", "started_at")
+_NOT_SHOWN: Final = frozenset({"trace_id", "archived_at"})
+_STEP: Final = tuple(name for name in sources.TABLES["aos_trace_steps"].columns if name not in _NOT_SHOWN)
 #: What stands for the words in double braces of a definition, whatever the host.
 _WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "run": _RUN,
-        "trace": _TRACE,
-        "step": _STEP,
-        "source_trace": ", ".join(f"source_trace.{name}" for name in _TRACE.split(", ")),
-        "source_step": ", ".join(f"source_step.{name}" for name in _STEP.split(", ")),
+        "run": ", ".join(_RUN),
+        "trace": ", ".join(_TRACE),
+        "source_trace": ", ".join(f"source_trace.{name}" for name in _TRACE),
+        "source_step": ", ".join(f"source_step.{host.quoted(name)}" for name in _STEP),
         "named_tenant": NAMED_TENANT,
         "barrier": "with (security_barrier = true)",
     }
 )
+_WORD: Final = re.compile(r"\{\{(\w+)\}\}")
 
 #: The columns that a host's table must have; `is_synthetic` and `archived_at` of traces and steps may be missing.
 NEEDED: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
-        "runs": ("id", *_RUN.split(", ")),
-        "aos_traces": tuple(_TRACE.split(", ")),
-        "aos_trace_steps": ("trace_id", *_STEP.replace('"', "").split(", ")),
+        table.name: tuple(column.name for column in table.columns.values() if not column.is_optional)
+        for table in sources.TABLES.values()
     }
 )
 
@@ -67,15 +64,15 @@ class View:
 
     def create(self, conn: Connection) -> None:
         """Create the view and grant it to its role."""
-        conn.exec_driver_sql(f"create view {SCHEMA}.{self.name} {_filled(conn, self.definition)}")
+        run_one(conn, f"create view {SCHEMA}.{self.name} {_filled(conn, self.definition)}")
         conn.exec_driver_sql(f"grant select on {SCHEMA}.{self.name} to {self.role}")
 
 
 #: Of revision 097.
 SOURCE: Final = (
-    View("source_run", WORKER_ROLE, "as select id as run_id, {{run}} from public.runs"),
-    View("source_trace", WORKER_ROLE, "as select {{trace}}, {{is_synthetic}} from public.aos_traces{{kept_traces}}"),
-    View("source_step", WORKER_ROLE, "as select trace_id, {{step}} from public.aos_trace_steps{{kept_steps}}"),
+    View("source_run", WORKER_ROLE, "as {{runs}}"),
+    View("source_trace", WORKER_ROLE, "as {{traces}}"),
+    View("source_step", WORKER_ROLE, "as {{steps}}"),
     View(
         "tenant_run",
         READER_ROLE,
@@ -130,34 +127,40 @@ def drop(conn: Connection, views: Sequence[View]) -> None:
         conn.exec_driver_sql(f"drop view if exists {SCHEMA}.{view.name}")
 
 
-def missing(conn: Connection) -> Sequence[str]:
+def missing(conn: Connection, mapping: SourceMapping | None = None) -> Sequence[str]:
     """Return what a host lacks of what the views read: tables, and columns with their tables, as phrases."""
-    return [phrase for table in NEEDED for phrase in _missing_of(conn, table)]
-
-
-def _missing_of(conn: Connection, table: str) -> Sequence[str]:
-    if not inspect(conn).has_table(table, schema="public"):
-        return [f"table public.{table}"]
-    found = _columns(conn, table)
-    return [f"column {name} of public.{table}" for name in NEEDED[table] if name not in found]
+    return [phrase for source in host.read(conn, mapping).values() for phrase in source.faults()]
 
 
 def _filled(conn: Connection, definition: str) -> str:
-    for word, meaning in {**_WORDS, **_of_host(conn)}.items():
-        definition = definition.replace("{{" + word + "}}", meaning)
-    return definition
+    """Return a definition with its words filled in, all at once: a host's name may look like a word."""
+    words = {**_WORDS, **_of_host(conn)}
+    return _WORD.sub(lambda word: words[word[1]], definition)
 
 
 def _of_host(conn: Connection) -> Mapping[str, str]:
-    """Return what stands for the words that depend on the columns which a host may lack."""
-    traces, steps = _columns(conn, "aos_traces"), _columns(conn, "aos_trace_steps")
-    kept = " where archived_at is null"
+    """Return the queries over the host's tables, for its names and for the columns that it has."""
+    found = host.read(conn)
     return {
-        "is_synthetic": "is_synthetic" if "is_synthetic" in traces else "false as is_synthetic",
-        "kept_traces": kept if "archived_at" in traces else "",
-        "kept_steps": kept if "archived_at" in steps else "",
+        "runs": _query(found["runs"], ("id", *_RUN)),
+        "traces": _query(found["aos_traces"], (*_TRACE, "is_synthetic")),
+        "steps": _query(found["aos_trace_steps"], ("trace_id", *_STEP)),
     }
 
 
-def _columns(conn: Connection, table: str) -> set[str]:
-    return {column["name"] for column in inspect(conn).get_columns(table, schema="public")}
+def _query(source: Source, columns: Sequence[str]) -> str:
+    listed = ", ".join(_selected(source, name) for name in columns)
+    kept = f" where {source.value('archived_at')} is null" if _may_be_archived(source) else ""
+    return f"select {listed} from {source.relation}{kept}"  # noqa: S608  # names of the catalogue, quoted
+
+
+def _selected(source: Source, name: str) -> str:
+    """Return a column of a view: of the host's, nothing converted but what the host's types ask for."""
+    if name == "is_synthetic" and not source.has(name) and source.table.columns[name].is_optional:
+        return f"false as {name}"
+    value, shown = source.converted(name), host.quoted("run_id" if name == "id" else name)
+    return value if value == shown else f"{value} as {shown}"
+
+
+def _may_be_archived(source: Source) -> bool:
+    return "archived_at" in source.table.columns and source.has("archived_at")

@@ -24,6 +24,7 @@ from ops.masking import HIDDEN, Masks, log_lines
 from snapshots import database
 from snapshots.settings import Settings
 from snapshots.signals import SIGNALS
+from snapshots.source import HOST_TABLES
 from snapshots.tables import created_object, quarantine, refresh, snapshot, snapshot_history
 from worker import marks
 from worker.registry import SIGNALS as RULES
@@ -57,14 +58,12 @@ _SERVER_SETTINGS: Final = (
     ),
     *("row_security", "temp_file_limit", "temp_buffers", "checkpoint_timeout", "in_hot_standby"),
 )
-_OUR_RELATIONS: Final = """
+_OUR_RELATIONS: Final = f"""
 (
     pg_class.relnamespace = to_regnamespace('signals')
-    or pg_class.oid = any(array[
-        to_regclass('public.runs'), to_regclass('public.aos_traces'), to_regclass('public.aos_trace_steps')
-    ]::oid[])
+    or pg_class.oid in (select host.relation from {HOST_TABLES} as host)
 )
-"""
+"""  # noqa: S608  # a constant
 _TABLES: Final = text(f"""
 select
     cast(pg_class.oid as regclass)::text as name,
@@ -126,7 +125,7 @@ class Bundle:
             "ledger": lambda: self._asked(_ledger),
             "tables": lambda: self._rows(_TABLES),
             "indexes": lambda: self._rows(_INDEXES),
-            "capture": lambda: self._asked(_capture),
+            "capture": lambda: self._asked(_capture, "owner"),
             "server": lambda: self._asked(_server),
         }
         return {**always, "plans": self._plans} if self._with_plans else always

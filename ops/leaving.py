@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
     from migrations.detachment import Detachment
+    from migrations.mapping import SourceMapping
 
 #: How often the triggers' creation is tried while writers do not let go, and the pause that lets them go on, seconds.
 ATTEMPTS: Final = 20
@@ -50,8 +51,10 @@ def detach(url: URL) -> bool:
     return is_new
 
 
-def attach(url: URL, *, attempts: int = ATTEMPTS) -> Detachment | None:
+def attach(url: URL, *, mapping: SourceMapping | None = None, attempts: int = ATTEMPTS) -> Detachment | None:
     """Make what `detach` removed again, all of it or nothing; None where nothing was detached.
+
+    `mapping` replaces the names that the host had before.
 
     The next refresh of each signal reads every row. Raises SchemaMismatchError naming what the host lacks.
     """
@@ -61,9 +64,9 @@ def attach(url: URL, *, attempts: int = ATTEMPTS) -> Detachment | None:
             known = _known(conn)
             if known is not None:
                 with conn.begin():
-                    detachment.check(conn, known, runner.head())
+                    detachment.check(conn, known, runner.head(), mapping)
                 _build_lost_indexes(engine)
-                _attach(conn, known, attempts)
+                _attach(conn, known, attempts, mapping)
             return known
     finally:
         engine.dispose()
@@ -90,11 +93,11 @@ def _build_lost_indexes(engine: Engine) -> None:
             conn.exec_driver_sql(statement.replace("%", "%%"))
 
 
-def _attach(conn: Connection, known: Detachment, attempts: int) -> None:
+def _attach(conn: Connection, known: Detachment, attempts: int, mapping: SourceMapping | None) -> None:
     for remaining in reversed(range(attempts)):
         try:
             with conn.begin():
-                detachment.attach(conn, known)
+                detachment.attach(conn, known, mapping)
         except OperationalError as ex:
             if not isinstance(ex.orig, errors.LockNotAvailable):
                 raise

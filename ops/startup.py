@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, insert, literal, select, text
 
+from migrations import mapping
 from ops.demo.agents import DEMO_TENANT
 from snapshots import keys
 from snapshots.errors import ActivityError
@@ -37,14 +38,16 @@ def check_port(host: str, port: int) -> None:
 
 
 def is_empty(engine: Engine) -> bool:
-    """Tell whether the source has no run at all."""
+    """Tell whether the source has no run at all, and is named as the demo expects it."""
     with engine.connect() as conn:
-        return conn.execute(text("select 1 from public.runs limit 1")).first() is None
+        if mapping.read(conn) != mapping.UNMAPPED:
+            return False
+        return conn.execute(text("select 1 from signals.source_run limit 1")).first() is None
 
 
 def has_demo(engine: Engine) -> bool:
     """Tell whether the demo's runs are there: only then may its feed add more."""
-    found = text("select 1 from public.runs where tenant_id = :tenant and is_synthetic limit 1")
+    found = text("select 1 from signals.source_run where tenant_id = :tenant and is_synthetic limit 1")
     with engine.connect() as conn:
         return conn.execute(found, {"tenant": DEMO_TENANT}).first() is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003  # pydantic resolves it
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -54,6 +55,9 @@ class Settings(BaseSettings):
     auth_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that looks up API keys")
     reader_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that serves reads")
     broker_url: RedisUrl | None = Field(None, description="Redis or Valkey URL of the message broker")
+    source_mapping: Path | None = Field(
+        None, description="TOML file that says what a host names the source tables and columns; read by `migrate`"
+    )
 
     pattern_window_hours: int = Field(24, ge=1, le=168, description="Length of the pattern window, hours")
     slow_step_ms: float = Field(5000, gt=0, allow_inf_nan=False, description="A step is slow above this, milliseconds")

@@ -64,5 +64,24 @@ SOURCE_TRACE: Final = f"{SCHEMA}.source_trace"
 #: cost_cents, duration_ms, retry_count, timestamp.
 SOURCE_STEP: Final = f"{SCHEMA}.source_step"
 
+#: The host's tables, whatever it names them: `source` is the view, `relation` what PostgreSQL knows it to read.
+HOST_TABLES: Final = """
+(
+    select view.relname as source, pg_depend.refobjid as relation
+    from pg_catalog.pg_rewrite
+    inner join pg_catalog.pg_class as view on view.oid = pg_rewrite.ev_class
+    inner join pg_catalog.pg_depend
+        on
+            pg_depend.classid = cast('pg_rewrite' as regclass)
+            and pg_depend.objid = pg_rewrite.oid
+            and pg_depend.refclassid = cast('pg_class' as regclass)
+            and pg_depend.refobjid <> pg_rewrite.ev_class
+    where
+        view.oid in (
+            to_regclass('signals.source_run'), to_regclass('signals.source_trace'), to_regclass('signals.source_step')
+        )
+)
+"""
+
 #: The transaction-local setting that names the tenant to the reader role; empty counts as unset.
 TENANT_SETTING: Final = "activity.tenant_id"

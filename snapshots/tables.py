@@ -24,7 +24,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA: Final = "signals"
 
@@ -202,4 +202,14 @@ created_object = Table(
     Column("created_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("kind", "name"),
     CheckConstraint("kind in ('table', 'view', 'index', 'column')", name="known_kind"),
+)
+
+source_mapping = Table(
+    "source_mapping",
+    metadata,
+    Column("source", Text, primary_key=True, comment="Our name for the table"),
+    Column("host_schema", Text, nullable=False),
+    Column("host_table", Text, nullable=False),
+    Column("columns", JSONB, nullable=False, comment="Those named otherwise, constant or absent, by our names"),
+    CheckConstraint("source in ('runs', 'aos_traces', 'aos_trace_steps')", name="known_source"),
 )

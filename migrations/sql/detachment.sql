@@ -5,7 +5,7 @@ create table signals.detachment (
     indexes text[] not null
 );
 
-comment on column signals.detachment.captured is 'The tables that had triggers of ours';
+comment on column signals.detachment.captured is 'Our names of the tables that had triggers of ours';
 
 comment on column signals.detachment.indexes is 'Our indexes on the host''s tables, as statements';
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from migrations.mapping import load
 from ops.leaving import attach as come_back
 from snapshots import database, settings
 
 
 @click.command()
-def attach() -> None:
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Read the host's tables and columns under the names that this TOML file gives, from now on.",
+)
+def attach(mapping: Path | None) -> None:
     """Make the views and triggers again that `activity detach` removed; the next refresh of each signal is a full one.
 
     Fails, and changes nothing, when the host lacks a column that a signal reads.
     """
-    known = come_back(database.url_of(settings.load(), "owner"))
+    names = load(mapping) if mapping is not None else None
+    known = come_back(database.url_of(settings.load(), "owner"), mapping=names)
     if known is None:
         click.echo("was not detached")
         return

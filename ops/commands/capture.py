@@ -29,7 +29,7 @@ def install() -> None:
     """Create the triggers, or replace them; refreshes then cost what changed. Needs the tables' owner."""
     engine = _owner()
     triggers.install(engine)
-    click.echo(f"changes of {', '.join(triggers.TABLES)} are captured; the next refresh of each signal is a full one")
+    click.echo(f"changes of {_tables(engine)} are captured; the next refresh of each signal is a full one")
     engine.dispose()
 
 
@@ -38,7 +38,7 @@ def remove() -> None:
     """Drop the triggers; refreshes then read every row, at a slower period."""
     engine = _owner()
     triggers.remove(engine)
-    click.echo(f"changes of {', '.join(triggers.TABLES)} are not captured any more")
+    click.echo(f"changes of {_tables(engine)} are not captured any more")
     engine.dispose()
 
 
@@ -55,6 +55,11 @@ def status(ctx: click.Context) -> None:
 
 def _owner() -> Engine:
     return database.connect(database.url_of(settings.load(), "owner"), name="activity capture")
+
+
+def _tables(engine: Engine) -> str:
+    with engine.connect() as conn:
+        return ", ".join(triggers.places(conn).values())
 
 
 def _tell(conn: Connection, name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from migrations import runner
@@ -10,9 +12,14 @@ from snapshots import database, settings
 
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 when the schema is not at the newest revision.")
-def migrate(*, check: bool) -> None:
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file that says what the host names our source tables and columns; kept in the database.",
+)
+def migrate(*, check: bool, mapping: Path | None) -> None:
     """Bring the schema to the newest revision, and create the database roles that are missing."""
-    current = settings.load()
+    current = settings.load() if mapping is None else settings.load(source_mapping=mapping)
     url = database.url_of(current, "owner")
     if check:
         runner.check(url)

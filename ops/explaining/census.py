@@ -9,14 +9,12 @@ from sqlalchemy import text
 
 from ops.explaining.verdicts import Extent
 from snapshots.errors import ActivityError
+from snapshots.source import HOST_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
-
-#: The source tables; what else a plan scans is ours.
-SOURCES: Final = frozenset({"runs", "aos_traces", "aos_trace_steps"})
 
 _COUNTS: Final = text("""
 select
@@ -30,14 +28,14 @@ from (
 ) as counted
 group by coalesce(tenant_id, '')
 """)
-_BLOCKS: Final = text("""
+_BLOCKS: Final = text(f"""
 select
+    host.source,
     pg_class.relname,
     cast(pg_relation_size(pg_class.oid) / cast(current_setting('block_size') as integer) as integer) as blocks
-from pg_class
-inner join pg_namespace on pg_namespace.oid = pg_class.relnamespace
-where pg_namespace.nspname = 'public' and pg_class.relname = any(:names)
-""")
+from {HOST_TABLES} as host
+inner join pg_catalog.pg_class on pg_class.oid = host.relation
+""")  # noqa: S608  # a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,27 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class HostTable:
+    """A table that one of our views reads: its name on the host, and its size in blocks."""
+
+    name: str
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Census:
-    """The counts of every tenant (the empty one stands for rows without a tenant), and the tables' sizes in blocks."""
+    """The counts of every tenant (the empty one stands for rows without a tenant), and the host's tables by our view.
+
+    What a plan scans beside `sources` is ours.
+    """
 
     tenants: Mapping[str, Counts]
-    blocks: Mapping[str, int]
+    tables: Mapping[str, HostTable]
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Return the names of the host's tables."""
+        return frozenset(table.name for table in self.tables.values())
 
     @property
     def by_size(self) -> Sequence[str]:
@@ -80,16 +94,21 @@ class Census:
         counts = self.tenants[tenant]
         runs = _share(counts.runs, sum(each.runs for each in self.tenants.values()))
         traces = _share(counts.traces, sum(each.traces for each in self.tenants.values()))
-        shares = {"runs": runs, "aos_traces": traces, "aos_trace_steps": traces}
-        return {name: Extent(self.blocks[name], share) for name, share in shares.items()}
+        shares = {"source_run": runs, "source_trace": traces, "source_step": traces}
+        return {
+            self.tables[view].name: Extent(self.tables[view].blocks, share)
+            for view, share in shares.items()
+            if view in self.tables
+        }
 
 
 def take(conn: Connection) -> Census:
     """Count the rows of every tenant, by one scan of the runs and one of the traces."""
     counted = conn.execute(_COUNTS).all()
-    sizes = conn.execute(_BLOCKS, {"names": sorted(SOURCES)}).all()
+    sizes = conn.execute(_BLOCKS).all()
     return Census(
-        {row.tenant_id: Counts(row.runs, row.traces) for row in counted}, {row.relname: row.blocks for row in sizes}
+        {row.tenant_id: Counts(row.runs, row.traces) for row in counted},
+        {row.source: HostTable(row.relname, row.blocks) for row in sizes},
     )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from ops.explaining import plans
-from ops.explaining.census import SOURCES
 from ops.explaining.queries import LIVE_REQUESTS, live_statement
 from ops.explaining.verdicts import judge, judge_spills
 from snapshots.source import TENANT_SETTING
@@ -58,7 +57,7 @@ def signal_findings(
             query = queries.load(step.query)
             stage.fill(conn, query, step.stage, parameters)
             plan = explain(conn, query.text, {bind: parameters[bind] for bind in query.params})
-            read_so_far = plan.rows_of(SOURCES) or read_so_far
+            read_so_far = plan.rows_of(census.sources) or read_so_far
             yield _found(step.query, tenant, read_so_far, plan, census)
 
 
@@ -74,7 +73,7 @@ def live_findings(engine: Engine, settings: Settings, tenant: str, census: Censu
         with _undone(engine, scope) as conn:
             conn.execute(statement).all()
             plan = explain(conn, statement, {})
-        yield _found(request, tenant, plan.rows_of(SOURCES), plan, census)
+        yield _found(request, tenant, plan.rows_of(census.sources), plan, census)
 
 
 def explain(conn: Connection, statement: Executable, binds: Mapping[str, object]) -> Plan:

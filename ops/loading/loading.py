@@ -115,18 +115,19 @@ def _merge(conn: Connection, stage: Stage, feeder: Feeder, places: Sequence[str]
     feeder.flush()
     superseded = settle_order(conn, stage)
     if name == "aos_trace_steps":
-        _drop_orphans(conn, stage, places, problems)
+        _drop_orphans(conn, stage, read_targets(conn)["aos_traces"], places, problems)
     merger = Merger(conn, stage, lambda file, problem: problems.add(name, places[file], problem))
     stored = merger.run()
     return TableReport(stored.inserted, stored.updated, stored.unchanged, superseded, problems.by_table[name])
 
 
-def _drop_orphans(conn: Connection, stage: Stage, places: Sequence[str], problems: Problems) -> None:
+def _drop_orphans(conn: Connection, stage: Stage, into: Target, places: Sequence[str], problems: Problems) -> None:
     """Take out the steps whose trace exists neither in the database nor in the files."""
     row = stage.table.c
     trace_id = stage.keys()[0]
-    traces = table("aos_traces", column("trace_id"), schema="public")
-    is_orphan = ~exists(select(traces.c.trace_id).where(traces.c.trace_id == trace_id))
+    key = into.columns[into.keys[0]].name
+    traces = table(into.host_table, column(key), schema=into.host_schema)
+    is_orphan = ~exists(select(traces.c[key]).where(traces.c[key] == trace_id))
     first = conn.execute(select(row.file, row.line, trace_id).where(is_orphan).order_by(row.seq).limit(KEPT)).all()
     for file, line, missing in first:
         problem = Problem(line, f"trace_id: expected a trace that exists, got {shown(missing)}")

@@ -163,7 +163,8 @@ class Merger:
 
 
 def _clause(stage: Stage) -> TableClause:
-    return table(stage.target.table, *(column(one.name) for one in stage.target.columns), schema="public")
+    target = stage.target
+    return table(target.host_table, *(column(one.name) for one in target.columns), schema=target.host_schema)
 
 
 def _as_stored(one: Column, value: ColumnElement[str]) -> ColumnElement[object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from migrations import host
 from ops.loading.problems import FieldError, LoadError, shown
 from ops.loading.values import check_of, text_of
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
+    from migrations.host import Source
     from ops.loading.values import Check
 
 #: The tables in the order in which they are loaded, each with the fields of its key.
@@ -107,6 +109,8 @@ class Target:
 
     table: str
     columns: Sequence[Column]
+    host_schema: str
+    host_table: str
     _by_field: dict[str, int]
     shapes: list[Shape] = field(default_factory=list)
     _by_fields: dict[tuple[str, ...], Shape] = field(default_factory=dict)
@@ -156,22 +160,26 @@ def read_targets(conn: Connection) -> dict[str, Target]:
 
     Raises LoadError when one is missing.
     """
-    return {table: _read_target(conn, table) for table in KEYS}
+    return {table: _read_target(conn, table, source) for table, source in host.read(conn).items() if table in KEYS}
 
 
-def _read_target(conn: Connection, table: str) -> Target:
-    columns = [_column(table, row) for row in conn.execute(_COLUMNS, {"relation": f"public.{table}"}).mappings()]
+def _read_target(conn: Connection, table: str, source: Source) -> Target:
+    ours = {one: name for name in source.table.columns if isinstance(one := source.field(name), str)}
+    rows = conn.execute(_COLUMNS, {"relation": source.relation}).mappings()
+    columns = [_column(table, row, ours) for row in rows]
     by_field = {column.field: position for position, column in enumerate(columns)}
     missing = [key for key in KEYS[table] if key not in by_field]
     if missing:
-        raise LoadError(f"public.{table}: no table with {', '.join(missing)} there; run `activity migrate`")
-    return Target(table, columns, by_field)
+        raise LoadError(f"{source.relation}: no table with {', '.join(missing)} there; run `activity migrate`")
+    return Target(table, columns, source.place.schema, source.place.table, by_field)
 
 
-def _column(table: str, row: RowMapping) -> Column:
+def _column(table: str, row: RowMapping, ours: Mapping[str, str]) -> Column:
+    """Return a column; `ours` are our names by the host's."""
     name, kind, modifier = str(row["name"]), str(row["kind"]), int(str(row["modifier"]))
     limit = modifier - _VARCHAR_HEADER if kind in {"varchar", "bpchar"} and modifier > _VARCHAR_HEADER else None
-    own = _RENAMED.get((table, name), name)
+    plain = ours.get(name, name)
+    own = _RENAMED.get((table, plain), plain)
     is_key = own in KEYS[table]
     return Column(
         field=own,

@@ -254,9 +254,7 @@ def test_the_commands_say_where_we_are(captured: Engine, server: Server, monkeyp
     assert said[0].startswith("detached: nothing of ours")
     assert said[1].startswith("was detached before: ")
     assert "detached since 20" in said[2]
-    assert said[3].startswith(
-        "attached; changes of public.runs, public.aos_traces, public.aos_trace_steps are captured"
-    )
+    assert said[3].startswith("attached; changes of runs, aos_traces, aos_trace_steps are captured")
     assert said[4] == "was not detached\n"
     assert "detached" not in run(status).output
 

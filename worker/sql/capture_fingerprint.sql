@@ -1,9 +1,10 @@
--- Whether triggers mark every change of these tables, and a fingerprint that differs when they may not have (ADR 0005).
--- reads: pg_catalog.pg_class, pg_catalog.pg_trigger, pg_catalog.pg_proc, pg_catalog.pg_subscription_rel
--- grain: one row; fingerprint is NULL unless each table has its three triggers, enabled always
--- params: tables
+-- Whether triggers mark every change of what these views read, and a fingerprint that differs when they may not have.
+-- reads: pg_catalog.pg_class, pg_catalog.pg_depend, pg_catalog.pg_rewrite, pg_catalog.pg_trigger, pg_catalog.pg_proc,
+--     pg_catalog.pg_subscription_rel
+-- grain: one row; fingerprint is NULL unless each table has its three triggers, enabled always (ADR 0005)
+-- params: views
 with source_table as (
-    select
+    select distinct
         pg_class.oid,
         pg_class.relname,
         -- TRUNCATE and a rewrite of the table, which pass the triggers by, change it.
@@ -14,8 +15,16 @@ with source_table as (
             select from pg_catalog.pg_subscription_rel
             where pg_subscription_rel.srrelid = pg_class.oid
         ) as is_subscribed
-    from unnest(cast(:tables as text[])) as listed (name)
-    inner join pg_catalog.pg_class on pg_class.oid = to_regclass(listed.name)
+    from unnest(cast(:views as text[])) as listed (name)
+    -- The view knows its table, whatever that is named.
+    inner join pg_catalog.pg_rewrite on pg_rewrite.ev_class = to_regclass('signals.' || listed.name)
+    inner join pg_catalog.pg_depend
+        on
+            pg_depend.classid = cast('pg_rewrite' as regclass)
+            and pg_depend.objid = pg_rewrite.oid
+            and pg_depend.refclassid = cast('pg_class' as regclass)
+            and pg_depend.refobjid <> pg_rewrite.ev_class
+    inner join pg_catalog.pg_class on pg_class.oid = pg_depend.refobjid
 ),
 
 mark_trigger as (
@@ -38,7 +47,7 @@ mark_trigger as (
 select
     case
         when
-            count(*) = cardinality(cast(:tables as text[]))
+            count(*) = cardinality(cast(:views as text[]))
             and bool_and(
                 coalesce(mark_trigger.enabled, 0) = 3
                 and not source_table.has_parts
@@ -46,8 +55,11 @@ select
             )
             then md5(
                 string_agg(
-                    concat_ws(':', source_table.oid, source_table.relfilenode, mark_trigger.versions), ';'
-                    order by source_table.relname
+                    concat_ws(
+                        ':', source_table.oid, source_table.relname, source_table.relfilenode, mark_trigger.versions
+                    ),
+                    ';'
+                    order by source_table.oid
                 )
             )
     end as fingerprint
