@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -18,7 +18,7 @@ from api.metrics import Metrics, SnapshotAges
 from api.middleware import Envelope, send_problem
 from api.openapi import document
 from api.published import Snapshots
-from api.reader import Reader
+from api.reader import LOOK_UP_TIMEOUT_MS, Reader
 from api.records import Records
 from api.repeats import Repeats
 from api.resources import console
@@ -28,6 +28,7 @@ from api.resources.run import Run
 from api.resources.service import Contract, Livez, Numbers, Readyz, Start
 from api.resources.session import Session
 from api.resources.snapshots import Route, SignalSnapshot
+from api.watch import Watch
 from snapshots.signals import SCHEMA_REVISION
 
 if TYPE_CHECKING:
@@ -64,29 +65,35 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a process has around the application: its clocks, its access log, and where the processes' numbers meet."""
+    """What a process has around the application: its clocks, its access log, and where the processes' numbers meet.
+
+    The watches over the two databases do nothing until somebody has them watch.
+    """
 
     clock: Callable[[], datetime] = utc_now
     timer: Callable[[], float] = time.monotonic
     log: TextIO | None = None
     metrics_folder: Path | None = None
+    reader_watch: Watch = field(default_factory=Watch)
+    key_watch: Watch = field(default_factory=Watch)
     schema_revision: str = SCHEMA_REVISION
 
 
 def create_app(reader: Engine, authenticator: Engine, settings: Settings, around: Surroundings | None = None) -> Front:
     """Return the application. `reader` and `authenticator` are engines of those two roles."""
     around = around or Surroundings()
-    rows = Reader(reader, settings.live_timeout_ms)
-    gate = gate_of(authenticator, settings, around.clock, around.timer)
+    rows = Reader(reader, settings.live_timeout_ms, around.reader_watch)
+    look_ups = Reader(reader, LOOK_UP_TIMEOUT_MS, around.reader_watch)
+    gate = gate_of(authenticator, settings, around)
     limit = PortionedLimit(settings.rate_limit_snapshots)
     metrics = Metrics(around.metrics_folder)
     records = Records(metrics, around.log)
     app = _framework(settings)
-    _add_service(app, rows, settings, around)
+    _add_service(app, look_ups, settings, around)
     if settings.metrics:
-        app.add_route("/metrics", Numbers(metrics, SnapshotAges(rows, around.clock), records))
+        app.add_route("/metrics", Numbers(metrics, SnapshotAges(look_ups, around.clock), records))
     _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings)
-    _add_snapshots(app, Guard(gate, limit), rows, around)
+    _add_snapshots(app, Guard(gate, limit), look_ups, around)
     if settings.console:
         _add_console(app, Guard(gate, limit), settings)
     repeats = Repeats(limit, around.clock, around.timer)
@@ -113,7 +120,8 @@ def _add_service(app: Application, rows: Reader, settings: Settings, around: Sur
 
 
 def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) -> None:
-    slots = LiveSlots(settings.api_live_concurrency)
+    # One is left for what is found by its key.
+    slots = LiveSlots(max(1, min(settings.api_live_concurrency, settings.api_threads - 1)))
     by_status = StatusSummary(guard, rows, slots, exclude_synthetic=settings.exclude_synthetic)
     by_dimension = RunsByDimension(guard, rows, slots, exclude_synthetic=settings.exclude_synthetic)
     app.add_route(f"{PREFIX}/summary/by-status", by_status)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.authentication import Gate, KeyRing, Keys
 from api.last_use import LastUse
-from api.reader import Reader
+from api.reader import LOOK_UP_TIMEOUT_MS, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from api.app import Surroundings
     from api.tokens import Tokens
     from snapshots.settings import Settings
 
 
-def gate_of(
-    authenticator: Engine, settings: Settings, clock: Callable[[], datetime], timer: Callable[[], float]
-) -> Gate:
+def gate_of(authenticator: Engine, settings: Settings, around: Surroundings) -> Gate:
     """Return the gate that takes API keys, tokens, or both.
 
     Raises SettingsError for a file of public keys that cannot be used.
     """
-    tokens = tokens_of(settings, clock, timer)
+    tokens = tokens_of(settings, around.clock, around.timer)
     if not settings.api_keys:
         return Gate(None, tokens)
-    key_ring = KeyRing(Reader(authenticator, settings.live_timeout_ms), timer)
-    return Gate(Keys(key_ring, LastUse(authenticator, timer), clock), tokens)
+    key_ring = KeyRing(Reader(authenticator, LOOK_UP_TIMEOUT_MS, around.key_watch), around.timer)
+    return Gate(Keys(key_ring, LastUse(authenticator, around.timer, around.key_watch), around.clock), tokens)
 
 
 def tokens_of(settings: Settings, clock: Callable[[], datetime], timer: Callable[[], float]) -> Tokens | None:

@@ -5,37 +5,31 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-import time
 from threading import BoundedSemaphore
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from api import problems
+from api.answers import SHARED_HEADERS, Answer, Asked
 from api.context import CALLER, REPEATABLE, REQUEST_ID, ROUTE
 from api.limits import overloaded
 from api.problems import ProblemError
-from api.repeats import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication
 
+    from api.answers import Headers
     from api.records import Records
-    from api.repeats import Headers, Repeats
+    from api.repeats import Repeats
 
-#: A request waits so long at most for others to be answered, seconds.
-WAIT_S: Final = 0.5
+#: A request waits so long at most for others to be answered, seconds. It keeps a thread from repeating answers
+#: meanwhile; what is found by its key takes a fraction of this, and live queries leave room for it.
+WAIT_S: Final = 0.05
 MAX_BODY_BYTES: Final = 65_536
 #: What answers however busy the others are.
 _ALWAYS: Final = frozenset({"/livez", "/metrics"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-#: No answer but the console's loads anything, and nobody may frame or sniff what we send.
-SHARED_HEADERS: Final = (
-    ("x-content-type-options", "nosniff"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-)
 
 
 class Front:
@@ -48,24 +42,29 @@ class Front:
         self.records = records
         self._slots = BoundedSemaphore(in_flight)
         # Unique among processes and restarts, and cheaper than a random id per request.
-        self._prefix = secrets.token_hex(6)
+        self._prefix = f"{secrets.token_hex(6)}-"
         self._numbers = itertools.count(1)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        began = time.perf_counter()
-        request_id = environ[REQUEST_ID] = self._name(environ.get("HTTP_X_REQUEST_ID"))
-        answer = self._repeats.find(environ) or self._answer(environ)
+        began = perf_counter()
+        given = environ.get("HTTP_X_REQUEST_ID")
+        request_id = self._prefix + str(next(self._numbers)) if given is None else self._name(given)
+        answer = self._repeats.find(environ)
+        if answer is None:
+            environ[REQUEST_ID] = request_id
+            answer = self._answer(environ)
         start_response(answer.status, [*answer.headers, ("x-request-id", request_id)])
-        seconds = time.perf_counter() - began
-        self.records.note(request_id, seconds, answer, environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        self.records.note((began, perf_counter(), request_id, answer))
         return answer.body
 
-    def _name(self, given: str | None) -> str:
+    def keep_house(self) -> None:
+        """Write down what was answered, and forget what has ended, every half second from now on."""
+        self.records.keep_flushing(self._repeats.forget_ended)
+
+    def _name(self, given: str) -> str:
         """Return the caller's request id when it is harmless in a log, else a new one."""
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given
-        return f"{self._prefix}-{next(self._numbers)}"
+        return given if _REQUEST_ID.fullmatch(given) else self._prefix + str(next(self._numbers))
 
     def _answer(self, environ: dict[str, Any]) -> Answer:
         if _body_bytes(environ) > MAX_BODY_BYTES:
@@ -84,12 +83,16 @@ class Front:
         """Let the application answer, and keep the answer where it may be repeated."""
         started: list[Any] = []
         body = self._application(environ, _capture(started))
-        route, caller = environ.get(ROUTE, "none"), environ.get(CALLER)
-        answer = Answer.of(started[0], _shared(*started), list(body), route, caller)
+        asked = _asked(environ)
+        answer = Answer.of(started[0], _shared(*started), list(body), asked)
         terms = environ.get(REPEATABLE)
         if terms is not None:
-            self._repeats.keep(environ, answer, terms)
+            self._repeats.keep(environ, answer, asked, terms)
         return answer
+
+
+def _asked(environ: dict[str, Any]) -> Asked:
+    return Asked(environ.get(ROUTE, "none"), environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get(CALLER))
 
 
 def _capture(started: list[Any]) -> Callable[..., Any]:
@@ -126,4 +129,4 @@ def _problem(environ: dict[str, Any], problem: ProblemError) -> Answer:
         *((name.lower(), value) for name, value in problem.headers.items()),
     ]
     status = f"{problem.status.value} {problem.status.phrase}"
-    return Answer.of(status, [*headers, *SHARED_HEADERS], [document], environ.get(ROUTE, "none"), None)
+    return Answer.of(status, [*headers, *SHARED_HEADERS], [document], _asked(environ))

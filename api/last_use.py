@@ -9,12 +9,16 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.caching import ShortCache
+from api.reader import GRACE_S
+from api.watch import driver_connection
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.engine import Engine
+
+    from api.watch import Watch
 
 #: A process writes once in so many seconds for each key.
 NOTED_TTL_S: Final = 60.0
@@ -36,8 +40,9 @@ _HASTE: Final = select(
 class LastUse:
     """Writes `last_used_at` of keys, with the authenticator's right to that column alone."""
 
-    def __init__(self, engine: Engine, timer: Callable[[], float]) -> None:
-        """Take an engine of the authenticator's role."""
+    def __init__(self, engine: Engine, timer: Callable[[], float], watch: Watch) -> None:
+        """Take an engine of the authenticator's role, and what watches over its database."""
+        self._watch = watch
         self._engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._noted: ShortCache[bool] = ShortCache(_CAPACITY, NOTED_TTL_S, timer=timer)
         self._refused: ShortCache[bool] = ShortCache(1, REFUSED_TTL_S, timer=timer)
@@ -56,6 +61,9 @@ class LastUse:
     def _write(self, key_id: str) -> None:
         is_older = or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < _THIS_MINUTE)
         used = update(api_key).where(api_key.c.key_id == key_id, is_older).values(last_used_at=_THIS_MINUTE)
-        with self._engine.begin() as connection:
+        with (
+            self._engine.begin() as connection,
+            self._watch.wait(driver_connection(connection), _TIMEOUT_MS / 1000 + GRACE_S),
+        ):
             connection.execute(_HASTE)
             connection.execute(used)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -18,6 +19,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from snapshots.errors import DatabaseUnavailableError
 from snapshots.tables import freshness
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Metrics:
         """Count requests of one kind by how long each took."""
         child = self._durations.labels(route, method if method in _METHODS else "other", status)
         # As `observe` does for each by itself, at a tenth of the cost: one addition per bucket for all of them.
-        filled = Counter(bisect_left(_BOUNDS, each) for each in seconds)
+        filled = Counter(map(bisect_left, repeat(_BOUNDS), seconds))
         child._sum.inc(sum(seconds))  # noqa: SLF001  # the library has no way to observe many
         for bucket, requests in filled.items():
             child._buckets[bucket].inc(requests)  # noqa: SLF001  # the same
@@ -94,6 +96,6 @@ class SnapshotAges(Collector):
             for row in self._reader.rows(_OLDEST):
                 ages.add_metric([row.signal], (self._clock() - row.verified_at).total_seconds())
             up.add_metric([], 1)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, DatabaseUnavailableError):
             up.add_metric([], 0)
         yield from (up, ages)

@@ -25,7 +25,12 @@ class Envelope:
     """Bounds the query string of each request, and notes the route that it takes."""
 
     def process_request(self, req: Request, _resp: Response) -> None:
-        """Refuse a query string that is too long. Raises ProblemError (414)."""
+        """Refuse a query string that is too long, and a path that is another one to a proxy in front.
+
+        Raises ProblemError (414, 404). The framework would route `//livez` as `/livez`.
+        """
+        if req.path.startswith("//"):
+            raise problems.nothing_there()
         if len(req.query_string) > MAX_QUERY_CHARS:
             detail = f"The query string is too long; at most {MAX_QUERY_CHARS} characters are read."
             raise ProblemError(414, "query_too_long", detail)

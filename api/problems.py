@@ -76,6 +76,11 @@ def invalid_parameter(name: str, expected: str) -> ProblemError:
     return ProblemError(400, "invalid_parameter", f"{name}: expected {expected}", parameter=name, expected=expected)
 
 
+def nothing_there(headers: Mapping[str, str] | None = None) -> ProblemError:
+    """Return the 404 for a path without an endpoint."""
+    return ProblemError(404, "not_found", "There is nothing at this path; GET / names the endpoints.", headers=headers)
+
+
 def _of_ours(ex: Exception) -> ProblemError:
     if isinstance(ex, DatabaseUnavailableError):
         return _unavailable()
@@ -91,9 +96,7 @@ def _of_falcon(ex: HTTPError) -> ProblemError:
     status = HTTPStatus(ex.status_code)
     headers = dict(ex.headers or {})
     if status is HTTPStatus.NOT_FOUND:
-        return ProblemError(
-            404, "not_found", "There is nothing at this path; GET / names the endpoints.", headers=headers
-        )
+        return nothing_there(headers)
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = headers.get("Allow", "GET")
         return ProblemError(405, "method_not_allowed", f"This path answers {allowed}.", headers=headers)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
+from api.watch import Watch, driver_connection
 from snapshots.source import TENANT_SETTING
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
 
 _SCOPE: Final = "activity_scope"
+
+#: A server that runs ends a statement at its timeout; so many seconds later nothing is expected of it any more.
+GRACE_S: Final = 1.0
+#: statement_timeout of what is found by its key, milliseconds.
+LOOK_UP_TIMEOUT_MS: Final = 2000
 
 #: Sent ahead of each SELECT in the same message: PostgreSQL runs both in one implicit transaction, to which the three
 #: settings are local, so that nothing of a tenant is left on a pooled connection.
@@ -30,10 +36,15 @@ _PREFIX: Final = (
 class Reader:
     """Runs SELECTs through an engine, each under its tenant and a statement_timeout of `timeout_ms`."""
 
-    def __init__(self, engine: Engine, timeout_ms: int) -> None:
-        """Take the engine: one that commits by itself spares each read two round trips. Others may use it too."""
+    def __init__(self, engine: Engine, timeout_ms: int, watch: Watch | None = None) -> None:
+        """Take the engine: one that commits by itself spares each read two round trips. Others may use it too.
+
+        `watch` ends reads whose server has not even said that their time is up.
+        """
         self._engine = engine.execution_options()
         self._timeout_ms = timeout_ms
+        self._watch = watch or Watch()
+        self._patience_s = timeout_ms / 1000 + GRACE_S
         event.listen(self._engine, "before_cursor_execute", _scoped, retval=True)
 
     def rows(
@@ -41,21 +52,32 @@ class Reader:
     ) -> Sequence[Row[Any]]:
         """Return the rows of `statement` with its bound `values`, seen as `tenant_id`; as no tenant when it is empty.
 
-        A connection that the server ended while it lay in the pool is replaced, and the statement sent again.
+        A connection that the server ended while it lay in the pool is replaced, and the statement sent again. Raises
+        DatabaseUnavailableError, without a try, while the server is known not to answer.
         """
+        admitted = self._watch.admit()
         scope = {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms)}
         try:
             return self._read(statement, values, scope)
         except DBAPIError as ex:
-            if not ex.connection_invalidated:
+            if self._is_final(ex, admitted):
                 raise
         return self._read(statement, values, scope)
 
     def _read(
         self, statement: Executable, values: Mapping[str, object] | None, scope: Mapping[str, str]
     ) -> Sequence[Row[Any]]:
-        with self._engine.connect() as connection:
-            return connection.execute(statement, values, execution_options={_SCOPE: scope}).all()
+        with self._engine.connect() as connection, self._watch.wait(driver_connection(connection), self._patience_s):
+            found = connection.execute(statement, values, execution_options={_SCOPE: scope}).all()
+        self._watch.note_answer()
+        return found
+
+    def _is_final(self, ex: DBAPIError, admitted: float) -> bool:
+        """Tell whether trying again is of no use: the server answered with an error, or did not answer for long."""
+        if getattr(ex.orig, "pgcode", None) is not None:
+            self._watch.note_answer()
+            return not ex.connection_invalidated
+        return self._watch.note_failure(admitted) or not ex.connection_invalidated
 
 
 def _scoped(

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from snapshots.settings import Settings
 
 #: Seconds that a request waits for a connection before the answer is 503.
-_POOL_TIMEOUT_S: Final = 5
+_POOL_TIMEOUT_S: Final = 2
 #: Seconds that a request waits for a server that does not answer at all.
-_CONNECT_TIMEOUT_S: Final = 3
+_CONNECT_TIMEOUT_S: Final = 2
 
 
 #: Connections of a process, at most one per thread: looking up keys takes few.
@@ -38,7 +38,9 @@ def get_app() -> Front:
     logs.configure(configured.log_level)
     around = Surroundings(log=sys.stdout if configured.access_log else None, metrics_folder=_metrics_folder())
     app = create_app(_engine(configured, "reader"), _engine(configured, "auth"), configured, around)
-    app.records.keep_flushing()
+    app.keep_house()
+    for watch in (around.reader_watch, around.key_watch):
+        watch.keep_watching()
     # What is here now stays: the collector need not walk through it, and looks at what requests leave all the sooner.
     gc.collect()
     gc.freeze()

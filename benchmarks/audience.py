@@ -7,10 +7,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import make_url, text
+from sqlalchemy import delete, make_url, text
 
 from migrations.roles import ensure_roles
 from ops.keys import create_key
+from snapshots.tables import api_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +75,8 @@ def gather(engine: Engine, tenants: int = TENANTS) -> Audience:
         median = conn.execute(_MEDIAN).scalar_one()
         sizes = conn.execute(text("select tenant_id, count(*) from runs group by tenant_id order by tenant_id")).all()
         conn.execute(_COPY, {"wanted": tenants})
+        # Those of an earlier run, where the database is kept.
+        conn.execute(delete(api_key))
         published = conn.execute(text("select distinct tenant_id from signals.snapshot order by tenant_id")).scalars()
         tokens = {tenant: create_key(conn, tenant, label="benchmark").token for tenant in published}
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
@@ -87,6 +90,9 @@ def role_urls(engine: Engine) -> dict[str, str]:
     password = secrets.token_hex(16)
     owner = engine.url.render_as_string(hide_password=False)
     urls = {role: make_url(owner).set(username=f"bench_{role}", password=password) for role in ("auth", "reader")}
+    # A login that an earlier run left in a kept database would keep its password.
+    with engine.begin() as conn:
+        conn.exec_driver_sql("drop role if exists bench_auth, bench_reader")
     ensure_roles(owner, urls)
     return {
         f"ACTIVITY_{role.upper()}_DATABASE_URL": url.render_as_string(hide_password=False) for role, url in urls.items()

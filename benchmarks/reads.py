@@ -1,7 +1,7 @@
 """Our read layer beside a constant body on the same server, and beside the definition's own SQL run at each request.
 
     python -m benchmarks.reads [--scale s|m] [--seconds N] [--rounds N] [--json PATH]
-        [--processes N] [--threads N]
+        [--processes N] [--threads N] [--data FOLDER]
 
 Everything that is compared runs in turns in one run; each ratio is printed, with its goal from docs/performance.md, and
 saved as JSON. The load comes from wrk, on the same machine.
@@ -95,12 +95,13 @@ class Stage:
 @click.option(
     "--threads",
     type=click.IntRange(1, 256),
-    default=wrk.CONNECTIONS,
+    default=settings_module.Settings.model_fields["api_threads"].default,
     show_default=True,
-    help="Threads per process; fewer than the connections, and the API refuses some requests as too many.",
+    help="ACTIVITY_API_THREADS of every server.",
 )
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps the database.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), default="reads.json", show_default=True)
-def main(scale: str, seconds: int, rounds: int, json_path: Path, **sizes: int) -> None:
+def main(scale: str, seconds: int, rounds: int, data: Path | None, json_path: Path, **sizes: int) -> None:
     """Measure how fast snapshots are read, and what memory the API takes."""
     try:
         wrk.check_installed()
@@ -108,18 +109,18 @@ def main(scale: str, seconds: int, rounds: int, json_path: Path, **sizes: int) -
         raise MissingProgramError(str(ex)) from ex
     figures: dict[str, Any] | None = None
     with Interruption():
-        figures = _figures(scale, sizes, seconds, rounds)
+        figures = _figures(scale, data, sizes, seconds, rounds)
     if figures is None:
         raise click.Abort
     json_path.write_text(json.dumps(figures, indent=2) + "\n")
     click.echo("\n".join(read_goals.table(figures["ratios"])))
 
 
-def _figures(scale: str, sizes: Mapping[str, int], seconds: int, rounds: int) -> dict[str, Any]:
+def _figures(scale: str, data: Path | None, sizes: Mapping[str, int], seconds: int, rounds: int) -> dict[str, Any]:
     """Return everything that is measured at one scale, and the goals held against it."""
     click.echo(f"scale {scale}: generating")
     try:
-        with filled_database(SCALES[scale]) as (engine, _), _staged(engine, sizes) as stage:
+        with filled_database(SCALES[scale], data) as (engine, _), _staged(engine, sizes) as stage:
             figures = measure(stage, seconds, rounds)
     except ActivityError as ex:
         raise click.ClickException(str(ex)) from ex

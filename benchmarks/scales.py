@@ -5,9 +5,11 @@ S: 100k runs of 200 tenants over 8 days. M: 1.0M runs of 2,000 tenants. H: S's d
 
 from __future__ import annotations
 
+import json
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +20,10 @@ from migrations import runner
 from migrations.roles import ensure_roles
 from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots.database import connect, normalise
+from snapshots.errors import ActivityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from sqlalchemy import Engine
 
@@ -43,20 +45,36 @@ SCALES: Final = {"s": Scale(100_000, 200, 8), "m": Scale(1_000_000, 2_000, 8), "
 
 
 @contextmanager
-def filled_database(scale: Scale) -> Iterator[tuple[Engine, datetime]]:
-    """Yield an engine on a private cluster with the scale's rows, and the instant that they are dated back from."""
-    with tempfile.TemporaryDirectory(prefix="activity-bench-") as folder:
-        cluster = PostgresCluster(EMBEDDED_BINARIES, Path(folder) / "postgres", durable=False, settings=_server())
+def filled_database(scale: Scale, kept_in: Path | None = None) -> Iterator[tuple[Engine, datetime]]:
+    """Yield an engine on a private cluster with the scale's rows, and the instant that they are dated back from.
+
+    The cluster stays in `kept_in`, and is filled once; without it, it goes. Raises ActivityError for other rows there.
+    """
+    with tempfile.TemporaryDirectory(prefix="activity-bench-") as passing:
+        folder = kept_in or Path(passing)
+        cluster = PostgresCluster(EMBEDDED_BINARIES, folder / "postgres", durable=False, settings=_server())
         cluster.start()
         try:
             engine = connect(cluster.superuser_url(), name="activity bench", pool_size=6)
             ensure_roles(normalise(cluster.superuser_url()), {})
             runner.upgrade(cluster.superuser_url())
-            as_of = fill(engine, scale)
+            as_of = _filled_once(engine, scale, folder / "filled.json")
             yield engine, as_of
             engine.dispose()
         finally:
             cluster.stop()
+
+
+def _filled_once(engine: Engine, scale: Scale, record: Path) -> datetime:
+    """Write the scale's rows unless `record` says that they are there; return what they are dated back from."""
+    if record.exists():
+        kept = json.loads(record.read_text())
+        if kept["scale"] != asdict(scale):
+            raise ActivityError(f"{record.parent}: holds the rows of another scale; choose another folder")
+        return datetime.fromisoformat(kept["as_of"])
+    as_of = fill(engine, scale)
+    record.write_text(json.dumps({"scale": asdict(scale), "as_of": as_of.isoformat()}))
+    return as_of
 
 
 def _server() -> dict[str, str]:

@@ -113,10 +113,15 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Address on which the API listens")
     api_port: int = Field(8000, ge=1, le=65_535, description="Port on which the API listens")
     api_processes: int = Field(1, ge=1, le=64, description="API processes")
-    api_threads: int = Field(8, ge=1, le=256, description="Threads per API process")
+    api_threads: int = Field(
+        4, ge=1, le=256, description="Requests that an API process works on at a time; more slow down repeated answers"
+    )
     live_timeout_ms: int = Field(5000, ge=1, description="statement_timeout of a live query, milliseconds")
     api_live_concurrency: int = Field(
-        4, ge=1, le=256, description="Live queries that an API process runs at a time; more are refused with 503"
+        3,
+        ge=1,
+        le=256,
+        description="Live queries among them, one fewer than they are at most; more are refused with 503",
     )
     rate_limit_snapshots: int = Field(
         6000, ge=1, le=10_000_000, description="Snapshot reads per minute, API process and key; more are refused"

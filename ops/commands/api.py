@@ -51,8 +51,8 @@ def serve(target: str, current: Settings, host: str, port: int) -> None:
         address=host,
         port=port,
         workers=current.api_processes,
-        # As many again may wait a moment for those that work.
-        blocking_threads=2 * current.api_threads,
+        # One more than may work waits a moment for them, and one is left for what is answered from memory.
+        blocking_threads=current.api_threads + 2,
         log_dictconfig={"formatters": {"generic": FORMATTER, "access": FORMATTER}},
         log_level=LogLevels(current.log_level.lower()),
         respawn_failed_workers=True,

@@ -11,6 +11,7 @@ from api.app import Surroundings, create_app
 from api.authentication import KNOWN_TTL_S, UNKNOWN_TTL_S
 from api.last_use import NOTED_TTL_S, REFUSED_TTL_S, LastUse
 from api.published import CACHE_TTL_S
+from api.watch import Watch
 from snapshots import keys
 from snapshots.database import normalise
 from snapshots.settings import Settings
@@ -189,7 +190,7 @@ def test_a_use_that_is_known_to_the_minute_is_not_written_again(api: Api, authen
     with api.owner.connect() as conn:
         before = conn.execute(version).scalar_one()
 
-    LastUse(authenticator, api.moment.timer).note(key_id)
+    LastUse(authenticator, api.moment.timer, Watch()).note(key_id)
 
     with api.owner.connect() as conn:
         assert conn.execute(version).scalar_one() == before

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
-from falcon.testing import TestClient
+from falcon.testing import TestClient, create_environ
 
 from api.app import Surroundings, create_app
 from migrations import runner
@@ -13,6 +14,8 @@ from tests.api.arrange import ENDPOINTS, Api
 from tests.api.contract import assert_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
 
@@ -58,3 +61,19 @@ def test_a_head_request_has_the_headers_and_no_body(api: Api, path: str) -> None
 
     assert (result.status_code, result.content) == (200, b"")
     assert result.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["//livez", "//api/v1/activity/patterns", "///livez"])
+def test_a_path_that_a_proxy_would_read_as_another_is_none_of_ours(api: Api, path: str) -> None:
+    seen: list[str] = []
+    environ = create_environ("/livez") | {"PATH_INFO": path}
+
+    def start_response(status: str, *_: object) -> Callable[[bytes], object]:
+        seen.append(status)
+        return bytes
+
+    # Called as a server would: the test client takes the second word for a host.
+    body = b"".join(api.client.app(environ, start_response))
+
+    assert [status[:3] for status in seen] == ["404"]
+    assert json.loads(body)["error"] == "not_found"
