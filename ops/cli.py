@@ -32,6 +32,7 @@ _HINTS: Final = {
 _MODULES: Final = {
     "up": "up",
     "migrate": "migrate",
+    "doctor": "doctor",
     "capture": "capture",
     "load": "load",
     "compute": "compute",

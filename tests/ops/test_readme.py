@@ -44,12 +44,13 @@ def commands(document: Path) -> list[str]:
 def asked_of_the_demo() -> list[str]:
     """Return the README's commands that speak to the running demo."""
     lines = commands(ROOT / "README.md")
-    return lines[lines.index("make up") + 1 : lines.index(".venv/bin/activity migrate")]
+    return lines[lines.index("make up") + 1 : lines.index(".venv/bin/activity doctor")]
 
 
 def asked_of_a_database() -> list[str]:
     """Return the README's commands that end, on a database of one's own."""
     return [
+        ".venv/bin/activity doctor",
         ".venv/bin/activity migrate",
         ".venv/bin/activity capture install",
         ".venv/bin/activity keys create --tenant acme --label dashboard",
