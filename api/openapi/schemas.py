@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from api.openapi import extras
 from api.openapi.console import SESSION
 from api.openapi.run import RUN_DETAIL, RUN_SIGNALS, STEP, TRACE
 from api.openapi.shapes import (
@@ -53,6 +54,7 @@ PATTERN_RUN: Final = record(
         "loop_depth": integer("Uses of the skill in a trace, up to the loop window."),
         "slow_step_count": integer(),
         "avg_duration_ms": number("Of the slow steps, milliseconds."),
+        **extras.PATTERN_EXTRAS,
     },
     optional=(
         "retry_count",
@@ -62,6 +64,7 @@ PATTERN_RUN: Final = record(
         "loop_depth",
         "slow_step_count",
         "avg_duration_ms",
+        *extras.PATTERN_EXTRAS,
     ),
     description="The columns of the pattern's query (R14).",
 )
@@ -94,7 +97,9 @@ PATTERN: Final = record(
             ),
         ),
         "runs": array(named("PatternRun")),
-    }
+        **extras.PATTERN_EXTRAS,
+    },
+    optional=tuple(extras.PATTERN_EXTRAS),
 )
 PATTERNS: Final = record(
     {
@@ -103,8 +108,10 @@ PATTERNS: Final = record(
         "parameters": _PARAMETERS,
         "confidence_version": text(),
         "data_quality": record({"non_finite_durations": integer()}),
+        **extras.PATTERNS_EXTRAS,
         "snapshot": named("Snapshot"),
-    }
+    },
+    optional=tuple(extras.PATTERNS_EXTRAS),
 )
 
 AGENT_COST: Final = record(
@@ -118,7 +125,9 @@ AGENT_COST: Final = record(
         "run_count": integer(minimum=1),
         "total_cost_usd": _MONEY,
         "baseline_run_count": integer(),
-    }
+        **extras.AGENT_EXTRAS,
+    },
+    optional=tuple(extras.AGENT_EXTRAS),
 )
 COST_ANALYSIS: Final = record(
     {
@@ -138,8 +147,10 @@ COST_ANALYSIS: Final = record(
         "total_cost_usd": _MONEY,
         "parameters": _PARAMETERS,
         "data_quality": record({"non_finite_costs": integer()}),
+        **extras.COST_EXTRAS,
         "snapshot": named("Snapshot"),
-    }
+    },
+    optional=tuple(extras.COST_EXTRAS),
 )
 
 _SHARE: Final = number(minimum=0, maximum=1)
@@ -158,7 +169,9 @@ ATTENTION_ITEM: Final = record(
         "contributions": named("Contributions"),
         "rank": integer(minimum=1),
         "abandoned": boolean("LIVE, without a heartbeat for long."),
-    }
+        **extras.ITEM_EXTRAS,
+    },
+    optional=tuple(extras.ITEM_EXTRAS),
 )
 ATTENTION_QUEUE: Final = record(
     {
@@ -168,8 +181,10 @@ ATTENTION_QUEUE: Final = record(
         "weights_version": text(),
         "generated_at": moment("The instant that the scores were computed for (R26)."),
         "parameters": _PARAMETERS,
+        **extras.QUEUE_EXTRAS,
         "snapshot": named("Snapshot"),
-    }
+    },
+    optional=tuple(extras.QUEUE_EXTRAS),
 )
 
 STATUS_SUMMARY: Final = record(
@@ -280,6 +295,7 @@ PROBLEM: Final = record(
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Snapshot": SNAPSHOT,
+    **extras.SCHEMAS,
     "PatternRun": PATTERN_RUN,
     "Pattern": PATTERN,
     "Patterns": PATTERNS,

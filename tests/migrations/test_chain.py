@@ -28,6 +28,7 @@ REVISIONS: Final = (
     "098_incremental_refresh",
     "099_read_layer",
     "100_quarantine",
+    "101_extras",
 )
 
 

@@ -121,7 +121,7 @@ def test_migrate_and_check_say_where_the_schema_is(
     assert run(capsys, "migrate")[0] == 0
     code, out, _ = run(capsys, "migrate", "--check")
 
-    assert (code, out) == (0, "schema at 100_quarantine\n")
+    assert (code, out) == (0, "schema at 101_extras\n")
 
 
 def test_compute_prints_the_body_and_publishes_nothing(

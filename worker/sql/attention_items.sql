@@ -27,6 +27,7 @@ select
     ranked_run.state,
     ranked_run.status,
     ranked_run.started_at,
-    ranked_run.is_abandoned
+    ranked_run.is_abandoned,
+    ranked_run.agent_id
 from ranked_run
 where ranked_run.rank <= cast(:item_limit as integer)
