@@ -22,12 +22,16 @@ from api.reader import LOOK_UP_TIMEOUT_MS, Reader
 from api.records import Records
 from api.repeats import Repeats
 from api.resources import console
+from api.resources.explain import Explain
 from api.resources.freshness import Freshness
 from api.resources.live import Runs, RunsByDimension, StatusSummary
+from api.resources.movement import Changes, History
 from api.resources.run import Run
 from api.resources.service import Contract, Livez, Numbers, Readyz, Start
 from api.resources.session import Session
 from api.resources.snapshots import Route, SignalSnapshot
+from api.resources.triage import Triage
+from api.triage import Desk
 from api.watch import Watch
 from snapshots.signals import SCHEMA_REVISION
 
@@ -54,7 +58,7 @@ EXPOSED_HEADERS: Final = (
 SNAPSHOTS: Final = {
     "/patterns": Route("patterns", "activity.patterns"),
     "/cost-analysis": Route("cost", "activity.cost_analysis"),
-    "/attention-queue": Route("attention", "activity.attention_queue", frozenset({"limit", "as_of"})),
+    "/attention-queue": Route("attention", "activity.attention_queue", frozenset({"limit", "as_of", "snoozed"})),
 }
 
 
@@ -67,7 +71,8 @@ def utc_now() -> datetime:
 class Surroundings:
     """What a process has around the application: its clocks, its access log, and where the processes' numbers meet.
 
-    The watches over the two databases do nothing until somebody has them watch.
+    The watches over the two databases do nothing until somebody has them watch. `triage` is an engine of the triage
+    role; without one nobody can say anything of an item.
     """
 
     clock: Callable[[], datetime] = utc_now
@@ -76,6 +81,7 @@ class Surroundings:
     metrics_folder: Path | None = None
     reader_watch: Watch = field(default_factory=Watch)
     key_watch: Watch = field(default_factory=Watch)
+    triage: Engine | None = None
     schema_revision: str = SCHEMA_REVISION
 
 
@@ -92,10 +98,11 @@ def create_app(reader: Engine, authenticator: Engine, settings: Settings, around
     _add_service(app, look_ups, settings, around)
     if settings.metrics:
         app.add_route("/metrics", Numbers(metrics, SnapshotAges(look_ups, around.clock), records))
-    _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings)
+    _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings, around)
     _add_snapshots(app, Guard(gate, limit), look_ups, around)
     if settings.console:
         _add_console(app, Guard(gate, limit), settings)
+    _add_triage(app, Guard(gate, limit), look_ups, around)
     repeats = Repeats(limit, around.clock, around.timer)
     return Front(app, repeats, records, in_flight=settings.api_threads)
 
@@ -119,7 +126,7 @@ def _add_service(app: Application, rows: Reader, settings: Settings, around: Sur
     app.add_route("/openapi.json", Contract(contract))
 
 
-def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) -> None:
+def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings, around: Surroundings) -> None:
     # One is left for what is found by its key.
     slots = LiveSlots(max(1, min(settings.api_live_concurrency, settings.api_threads - 1)))
     by_status = StatusSummary(guard, rows, slots, exclude_synthetic=settings.exclude_synthetic)
@@ -127,9 +134,15 @@ def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings) 
     app.add_route(f"{PREFIX}/summary/by-status", by_status)
     app.add_route(f"{PREFIX}/runs/by-dimension", by_dimension)
     app.add_route(f"{PREFIX}/runs", Runs(guard, rows, slots))
+    app.add_route(f"{PREFIX}/explain/{{fingerprint}}", Explain(guard, rows, slots, around.clock))
     run = Run(guard, rows, slots, slow_step_ms=settings.slow_step_ms)
     # Any id that a path can hold, slashes included; the two routes above win over an id of their name.
     app.add_route(f"{PREFIX}/runs/{{run_id:path}}", run)
+
+
+def _add_triage(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
+    writer = None if around.triage is None else Reader(around.triage, LOOK_UP_TIMEOUT_MS, around.reader_watch)
+    app.add_route(f"{PREFIX}/triage", Triage(guard, Desk(writer, rows), around.clock))
 
 
 def _add_console(app: Application, guard: Guard, settings: Settings) -> None:
@@ -139,7 +152,9 @@ def _add_console(app: Application, guard: Guard, settings: Settings) -> None:
 
 
 def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
-    snapshots = Snapshots(rows, around.timer)
+    snapshots = Snapshots(rows, around.timer, around.clock)
     for path, route in SNAPSHOTS.items():
         app.add_route(PREFIX + path, SignalSnapshot(guard, snapshots, around.clock, route))
     app.add_route(f"{PREFIX}/freshness", Freshness(guard, rows, around.clock))
+    app.add_route(f"{PREFIX}/changes", Changes(guard, rows))
+    app.add_route(f"{PREFIX}/history", History(guard, rows, around.clock))

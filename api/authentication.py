@@ -28,20 +28,31 @@ KNOWN_TTL_S: Final = 4.0
 #: A key that was just made is accepted at the latest after this many seconds.
 UNKNOWN_TTL_S: Final = 2.0
 _CAPACITY: Final = 10_000
+#: A label or a token's subject is cut to this where it says who did something.
+MAX_SUBJECT_CHARS: Final = 200
 
 _LIVE_KEY: Final = select(
-    api_key.c.tenant_id, api_key.c.capabilities, api_key.c.secret_sha256, api_key.c.expires_at
+    api_key.c.tenant_id, api_key.c.capabilities, api_key.c.secret_sha256, api_key.c.expires_at, api_key.c.label
 ).where(api_key.c.key_id == bindparam("wanted", type_=Text), api_key.c.revoked_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The tenant that a request speaks for, until `valid_until`; the credential alone decides it."""
+    """The tenant that a request speaks for, until `valid_until`; the credential alone decides it.
+
+    `subject` is the key's label or the token's subject, for people.
+    """
 
     tenant_id: str
     key_id: str
     capabilities: frozenset[str]
     valid_until: datetime | None = None
+    subject: str = ""
+
+    @property
+    def actor(self) -> str:
+        """Who is said to have done what this caller does: the subject, with the credential that proved it."""
+        return f"{self.subject} ({self.key_id})" if self.subject else self.key_id
 
     def is_valid_at(self, now: datetime) -> bool:
         """Tell whether the credential has not ended."""
@@ -54,6 +65,11 @@ class StoredKey:
 
     caller: Caller
     secret_sha256: str
+
+
+def printable(words: str) -> str:
+    """Return of `words` what can be printed and stored, cut to a length that a name may have."""
+    return "".join(letter for letter in words if letter.isprintable())[:MAX_SUBJECT_CHARS]
 
 
 class KeyRing:
@@ -78,7 +94,7 @@ class KeyRing:
 
     def _look_up(self, key_id: str) -> StoredKey | None:
         for row in self._reader.rows(_LIVE_KEY, {"wanted": key_id}):
-            caller = Caller(row.tenant_id, key_id, frozenset(row.capabilities), row.expires_at)
+            caller = Caller(row.tenant_id, key_id, frozenset(row.capabilities), row.expires_at, printable(row.label))
             return StoredKey(caller, row.secret_sha256)
         return None
 

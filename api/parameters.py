@@ -81,12 +81,10 @@ class Query:
         value = self.raw(name)
         if value is None:
             return None
-        if not _INSTANT.fullmatch(value):
+        found = instant_of(value)
+        if found is None:
             raise invalid_parameter(name, _RFC_3339)
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise invalid_parameter(name, _RFC_3339) from None
+        return found
 
     def _values(self, name: str, max_chars: int) -> list[str]:
         given = self._params.get(name, [])
@@ -96,6 +94,16 @@ class Query:
         if any("\x00" in value for value in values):
             raise invalid_parameter(name, "text without NUL characters")
         return values
+
+
+def instant_of(value: str) -> datetime | None:
+    """Return the instant that `value` spells in RFC 3339, in UTC; None when it spells none."""
+    if not _INSTANT.fullmatch(value):
+        return None
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def past(query: Query, name: str, now: datetime) -> datetime | None:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Text, and_, bindparam, func, null, select, union_all
+from sqlalchemy import DateTime, Integer, Text, and_, bindparam, func, null, select, union_all
 
+from api import overlay
 from api.caching import ShortCache
 from api.problems import ProblemError
-from snapshots.body import DEFAULT_LIMIT, PastProvenance, Provenance, instant, join, slice_items
+from snapshots.body import (
+    DEFAULT_LIMIT,
+    ITEM_LISTS,
+    PastProvenance,
+    Provenance,
+    cut_items,
+    instant,
+    join,
+    parts_of,
+    slice_items,
+)
+from snapshots.movement import movement
 from snapshots.tables import freshness, quarantine, snapshot, snapshot_history
 
 if TYPE_CHECKING:
@@ -23,24 +36,44 @@ if TYPE_CHECKING:
 
 CACHE_TTL_S: Final = 1.0
 _CACHE_BYTES: Final = 2 * 2**20
+#: Items of a queue that are read for requests whose limit allows it; the others are read for those that need them.
+FEW_ITEMS: Final = 40
+ALL_ITEMS: Final = 1_000_000
+_DAY: Final = timedelta(hours=24)
 
 
 def _present() -> Select[*tuple[Any, ...]]:
     """Return the look-up of what a tenant is served: built once, since that takes longer than running it."""
     tenant, signal = bindparam("tenant", type_=Text), bindparam("signal", type_=Text)
+    shown = bindparam("shown", type_=Integer)
+    now, day_ago = (bindparam(name, type_=DateTime(timezone=True)) for name in ("now", "day_ago"))
     of_tenant = and_(snapshot.c.signal == freshness.c.signal, snapshot.c.tenant_id == tenant)
     is_aside = and_(quarantine.c.signal == freshness.c.signal, quarantine.c.tenant_id == tenant)
-    own = ("version", "content", "items", "window_json", "as_of", "computed_at", "rule_version")
+    of_version = and_(
+        movement.c.tenant_id == snapshot.c.tenant_id,
+        movement.c.signal == snapshot.c.signal,
+        movement.c.version == snapshot.c.version,
+    )
+    own = ("version", "content", "window_json", "as_of", "computed_at", "rule_version")
     shared = ("as_of", "verified_at", "period_s", "window_json", "empty_content", "rule_version")
     return (
         select(
+            freshness.c.refreshes,
+            snapshot.c["items"][slice(1, shown)].label("items"),
+            movement.c.marks[slice(1, shown)].label("marks"),
+            movement.c.entered[slice(1, shown)].label("entered"),
+            movement.c.lengths,
+            movement.c.departed,
+            *overlay.columns(tenant, signal, now, day_ago),
             *(freshness.c[name].label(f"slot_{name}") for name in shared),
             *(snapshot.c[name] for name in own),
             quarantine.c.first_failed_at.label("failing_since"),
             quarantine.c.as_of.label("confirmed_as_of"),
             quarantine.c.window_json.label("confirmed_window_json"),
         )
-        .select_from(freshness.outerjoin(snapshot, of_tenant).outerjoin(quarantine, is_aside))
+        .select_from(
+            freshness.outerjoin(snapshot, of_tenant).outerjoin(movement, of_version).outerjoin(quarantine, is_aside)
+        )
         .where(freshness.c.signal == signal, freshness.c.slot == func.signals.slot_of(tenant))
     )
 
@@ -52,7 +85,8 @@ _PRESENT: Final = _present()
 class Published:
     """What a tenant is served for a signal: its own content, or the empty one of the slot (version 0).
 
-    `read_at` is when it was read, by the caches' timer, seconds.
+    `items` are those that are stored apart, and `lengths` cuts the others out of the content; `extras` is what they
+    carry beside. `read_at` is when it was read, by the caches' timer, seconds.
     """
 
     window: str | None
@@ -60,20 +94,38 @@ class Published:
     items: tuple[str, ...]
     provenance: Provenance | PastProvenance
     identity: str
+    signal: str = "attention"
+    lengths: tuple[int, ...] = ()
+    extras: overlay.Overlay | None = None
     read_at: float = 0.0
 
     @property
     def weight(self) -> int:
         """About how many bytes it takes to remember."""
-        return len(self.content) + sum(map(len, self.items)) + 1024
+        extras = 0 if self.extras is None else self.extras.weight
+        return len(self.content) + sum(map(len, self.items)) + extras + 1024
 
-    def body(self, limit: int = DEFAULT_LIMIT) -> bytes:
-        """Return the response, with the first `limit` items where the signal has any."""
-        return join(self.window, slice_items(self.content, self.items, limit), self.provenance.as_json())
+    def body(self, limit: int = DEFAULT_LIMIT, *, hides: bool = False) -> bytes:
+        """Return the response, with the first `limit` items where the signal's list has a limit.
 
-    def etag(self, limit: int = DEFAULT_LIMIT) -> str:
+        With `hides` what is snoozed is taken out before that.
+        """
+        return join(self.window, self._content(limit, hides=hides), self.provenance.as_json())
+
+    def _content(self, limit: int, *, hides: bool) -> str:
+        if self.extras is None:
+            return slice_items(self.content, self.items, limit)
+        member = ITEM_LISTS[self.signal]
+        items = self.items or cut_items(self.content, member, self.lengths)
+        head, tail = parts_of(self.content, member, items[:DEFAULT_LIMIT] if self.items else items)
+        listed, hidden = self.extras.page(items, limit if self.items else len(items), hides=hides)
+        counted = f',"snoozed_hidden":{hidden}' if hides else ""
+        return f"{head}{listed}{tail[:-1]},{self.extras.member()}{counted}}}"
+
+    def etag(self, limit: int = DEFAULT_LIMIT, *, hides: bool = False) -> str:
         """Return the opaque tag: it names the content, whatever instant last confirmed it (R27)."""
-        return f"{self.provenance.version}-{self.provenance.rule_version}-{limit}-{self.identity}"
+        hidden = "-hidden" if hides else ""
+        return f"{self.provenance.version}-{self.provenance.rule_version}-{limit}-{self.identity}{hidden}"
 
     def headers(self, now: datetime) -> dict[str, str]:
         """Return what every answer says about its age at the instant `now`."""
@@ -87,26 +139,30 @@ class Published:
 class Snapshots:
     """Reads snapshots, at most once a second per tenant and signal."""
 
-    def __init__(self, reader: Reader, timer: Callable[[], float]) -> None:
-        """Take a reader with the reader's role."""
+    def __init__(self, reader: Reader, timer: Callable[[], float], clock: Callable[[], datetime]) -> None:
+        """Take a reader with the reader's role, the caches' timer, and the clock that counts 24 hours back."""
         self._reader = reader
         self._timer = timer
+        self._clock = clock
         self._cache: ShortCache[Published] = ShortCache(
             _CACHE_BYTES, CACHE_TTL_S, timer=timer, weigh=lambda published: published.weight
         )
 
-    def find(self, tenant_id: str, signal: str) -> Published:
-        """Return what `tenant_id` is served for `signal`.
+    def find(self, tenant_id: str, signal: str, wanted: int = ALL_ITEMS) -> Published:
+        """Return what `tenant_id` is served for `signal`, with the first `wanted` items of a queue at least.
 
         Raises ProblemError (503 `snapshot_not_ready`) when the signal was never computed (R28).
         """
-        kept = self._cache.get((tenant_id, signal))
+        shown = FEW_ITEMS if wanted <= FEW_ITEMS and signal == "attention" else ALL_ITEMS
+        kept = self._cache.get((tenant_id, signal, shown))
         if kept is not None:
             return kept
         read_at = self._timer()
-        for row in self._reader.rows(_PRESENT, {"tenant": tenant_id, "signal": signal}, tenant_id=tenant_id):
+        now = self._clock()
+        values = {"tenant": tenant_id, "signal": signal, "shown": shown, "now": now, "day_ago": now - _DAY}
+        for row in self._reader.rows(_PRESENT, values, tenant_id=tenant_id):
             published = replace(_published(row, tenant_id, signal), read_at=read_at)
-            return self._cache.keep((tenant_id, signal), published)
+            return self._cache.keep((tenant_id, signal, shown), published)
         raise _not_ready(signal)
 
     def kept(self, tenant_id: str, signal: str, as_of: datetime) -> Published:
@@ -156,12 +212,17 @@ def _published(row: Row[Any], tenant_id: str, signal: str) -> Published:
         )
     # A refresh that confirms the content moves the slot on; one of this tenant alone moves the snapshot past it.
     as_of, window = _confirmed(row)
+    extras = overlay.of(row)
+    told = () if extras is None else (extras.tag(),)
     return Published(
         window if as_of is not None and as_of >= row.as_of else row.window_json,
         row.content,
         tuple(row.items or ()),
         _of_tenant(row),
-        _identity(tenant_id, signal, instant(row.computed_at)),
+        _identity(tenant_id, signal, instant(row.computed_at), *told),
+        signal,
+        tuple(row.lengths or ()),
+        extras,
     )
 
 

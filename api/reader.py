@@ -1,4 +1,4 @@
-"""Reads: one transaction and one round trip each, read-only, in time, as one tenant."""
+"""Reads and the few writes: one transaction and one round trip each, in time, as one tenant; reads are read-only."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ LOOK_UP_TIMEOUT_MS: Final = 2000
 _PREFIX: Final = (
     f"select set_config('{TENANT_SETTING}', %(scope_tenant)s, true),"
     " set_config('statement_timeout', %(scope_timeout)s, true),"
-    " set_config('transaction_read_only', 'on', true);\n"
+    " set_config('transaction_read_only', %(scope_read_only)s, true);\n"
 )
 
 
 class Reader:
-    """Runs SELECTs through an engine, each under its tenant and a statement_timeout of `timeout_ms`."""
+    """Runs statements through an engine, each under its tenant and a statement_timeout of `timeout_ms`."""
 
     def __init__(self, engine: Engine, timeout_ms: int, watch: Watch | None = None) -> None:
         """Take the engine: one that commits by itself spares each read two round trips. Others may use it too.
@@ -56,13 +56,24 @@ class Reader:
         DatabaseUnavailableError, without a try, while the server is known not to answer.
         """
         admitted = self._watch.admit()
-        scope = {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms)}
+        scope = self._scope(tenant_id, read_only="on")
         try:
             return self._read(statement, values, scope)
         except DBAPIError as ex:
             if self._is_final(ex, admitted):
                 raise
         return self._read(statement, values, scope)
+
+    def write(self, statement: Executable, values: Mapping[str, object], *, tenant_id: str) -> Sequence[Row[Any]]:
+        """Run a statement that writes as `tenant_id`, once: sent again it might be done twice.
+
+        Raises DatabaseUnavailableError, without a try, while the server is known not to answer.
+        """
+        self._watch.admit()
+        return self._read(statement, values, self._scope(tenant_id, read_only="off"))
+
+    def _scope(self, tenant_id: str, *, read_only: str) -> Mapping[str, str]:
+        return {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms), "scope_read_only": read_only}
 
     def _read(
         self, statement: Executable, values: Mapping[str, object] | None, scope: Mapping[str, str]

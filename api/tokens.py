@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError, UnsupportedHeaderError
 from joserfc.jws import JWSRegistry
 
-from api.authentication import Caller
+from api.authentication import Caller, printable
 from api.caching import ShortCache
 from api.web_keys import JsonWebKeys
 from snapshots.errors import SettingsError
@@ -102,6 +102,7 @@ class Tokens:
             f"jwt:{hashlib.sha256(named.encode()).hexdigest()[:12]}",
             _capabilities(claims.get(self._settings.jwt_capabilities_claim, "")),
             datetime.fromtimestamp(claims["exp"], UTC),
+            printable(str(claims.get("sub", ""))),
         )
 
 

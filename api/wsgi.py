@@ -29,14 +29,18 @@ _CONNECT_TIMEOUT_S: Final = 2
 
 
 #: Connections of a process, at most one per thread: looking up keys takes few.
-_POOL_SIZE: Final[Mapping[Role, int]] = {"reader": 256, "auth": 2}
+_POOL_SIZE: Final[Mapping[Role, int]] = {"reader": 256, "auth": 2, "triage": 2}
 
 
 def get_app() -> Front:
     """Return the application of this process, from its environment. Raises SettingsError by name."""
     configured = settings.load()
     logs.configure(configured.log_level)
-    around = Surroundings(log=sys.stdout if configured.access_log else None, metrics_folder=_metrics_folder())
+    around = Surroundings(
+        log=sys.stdout if configured.access_log else None,
+        metrics_folder=_metrics_folder(),
+        triage=_triage_engine(configured),
+    )
     app = create_app(_engine(configured, "reader"), _engine(configured, "auth"), configured, around)
     app.keep_house()
     for watch in (around.reader_watch, around.key_watch):
@@ -51,6 +55,13 @@ def _metrics_folder() -> Path | None:
     """Return the folder that prometheus-client's own variable names: it has read it when it was imported."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # noqa: TID251  # the library's variable, not a setting of ours
     return None if folder is None else Path(folder)
+
+
+def _triage_engine(configured: Settings) -> Engine | None:
+    """Return an engine of the triage role; None where the process is given no URL that could write."""
+    if configured.triage_database_url is None and configured.database_url is None:
+        return None
+    return _engine(configured, "triage")
 
 
 def _engine(configured: Settings, role: Role) -> Engine:

@@ -23,23 +23,25 @@ TENANTS: Final = 2_000
 _DRAWS: Final = 1_000
 
 #: Copies of what real tenants were published, for tenants that have no runs.
-_COPY: Final = text("""
+_COPIES: Final = text("""
+create temporary table copied on commit drop as
 with original as (
     select
         tenant_id,
         row_number() over (order by tenant_id) - 1 as place,
         count(*) over () as tenants
     from (select distinct tenant_id from signals.snapshot) as published
-),
-
-copied as (
-    select
-        original.tenant_id,
-        'copy_' || lpad(cast(number as text), 5, '0') as copy_id
-    from generate_series(1, greatest(0, cast(:wanted as int) - (select count(*) from original))) as number
-    inner join original on original.place = number % original.tenants
 )
 
+select
+    original.tenant_id,
+    'copy_' || lpad(cast(number as text), 5, '0') as copy_id
+from generate_series(1, greatest(0, cast(:wanted as int) - (select count(*) from original))) as number
+inner join original on original.place = number % original.tenants
+""")
+#: What a copy is: the snapshots of the original, and what is known of its items.
+_COPY: Final = (
+    text("""
 insert into signals.snapshot (
     tenant_id, signal, version, content, items, basis, shape, window_json, as_of, computed_at, rule_version, fence,
     refresh_id
@@ -49,7 +51,32 @@ select
     refresh_id
 from copied
 inner join signals.snapshot on snapshot.tenant_id = copied.tenant_id
-""")
+"""),
+    text("""
+insert into signals.movement (tenant_id, signal, version, marks, entered, lengths, departed)
+select copied.copy_id, signal, version, marks, entered, lengths, departed
+from copied
+inner join signals.movement on movement.tenant_id = copied.tenant_id
+"""),
+    text("""
+insert into signals.item_state (
+    tenant_id, signal, fingerprint, key, value, severity, mark, traits, first_seen_at, entered_refresh, changed_at,
+    left_at
+)
+select
+    copied.copy_id, signal, fingerprint, key, value, severity, mark, traits, first_seen_at, entered_refresh, changed_at,
+    left_at
+from copied
+inner join signals.item_state on item_state.tenant_id = copied.tenant_id
+"""),
+    # Every tenant has something to say of every fifth item.
+    text("""
+insert into signals.triage_event (tenant_id, signal, fingerprint, key, action, until, comment, actor)
+select tenant_id, signal, fingerprint, key, 'snooze', clock_timestamp() + interval '20 hours', 'in repair', 'benchmark'
+from signals.item_state
+where left_at is null and get_byte(decode(left(fingerprint, 2), 'hex'), 0) % 5 = 0
+"""),
+)
 _MEDIAN: Final = text("""
 select tenant_id
 from signals.snapshot
@@ -74,25 +101,31 @@ def gather(engine: Engine, tenants: int = TENANTS) -> Audience:
     with engine.begin() as conn:
         median = conn.execute(_MEDIAN).scalar_one()
         sizes = conn.execute(text("select tenant_id, count(*) from runs group by tenant_id order by tenant_id")).all()
-        conn.execute(_COPY, {"wanted": tenants})
+        conn.execute(_COPIES, {"wanted": tenants})
+        for statement in _COPY:
+            conn.execute(statement)
         # Those of an earlier run, where the database is kept.
         conn.execute(delete(api_key))
         published = conn.execute(text("select distinct tenant_id from signals.snapshot order by tenant_id")).scalars()
         tokens = {tenant: create_key(conn, tenant, label="benchmark").token for tenant in published}
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        conn.exec_driver_sql("vacuum analyze signals.snapshot, signals.api_key")
+        conn.exec_driver_sql(
+            "vacuum analyze signals.snapshot, signals.movement, signals.item_state, signals.triage, signals.api_key"
+        )
     names, counts = [row[0] for row in sizes], [row[1] for row in sizes]
     return Audience(tokens, median, tuple(random.Random(0).choices(names, counts, k=_DRAWS)))  # noqa: S311  # no secret
 
 
 def role_urls(engine: Engine) -> dict[str, str]:
-    """Return URLs of logins with the rights of the API's two roles alone, by the variables that name them."""
+    """Return URLs of logins with the rights of the API's roles alone, by the variables that name them."""
     password = secrets.token_hex(16)
     owner = engine.url.render_as_string(hide_password=False)
-    urls = {role: make_url(owner).set(username=f"bench_{role}", password=password) for role in ("auth", "reader")}
+    urls = {
+        role: make_url(owner).set(username=f"bench_{role}", password=password) for role in ("auth", "reader", "triage")
+    }
     # A login that an earlier run left in a kept database would keep its password.
     with engine.begin() as conn:
-        conn.exec_driver_sql("drop role if exists bench_auth, bench_reader")
+        conn.exec_driver_sql("drop role if exists bench_auth, bench_reader, bench_triage")
     ensure_roles(owner, urls)
     return {
         f"ACTIVITY_{role.upper()}_DATABASE_URL": url.render_as_string(hide_password=False) for role, url in urls.items()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from alembic import op
 
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, WORKER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
 from snapshots.source import TENANT_SETTING
 from snapshots.tables import SCHEMA
 
@@ -64,6 +64,43 @@ def protect_worker_tables(tables: Sequence[str]) -> None:
         _policy(table, "owner", "current_user", "true")
         _policy(table, "worker", WORKER_ROLE, "true")
     _grant("select, insert, update, delete", tables, WORKER_ROLE)
+
+
+def protect_tenant_tables(tables: Sequence[str]) -> None:
+    """Force row-level security on tables that the worker writes and each tenant reads its rows of; grant them so."""
+    protect_worker_tables(tables)
+    for table in tables:
+        _policy(table, "reader", READER_ROLE, NAMED_TENANT, command="select")
+    _grant("select", tables, READER_ROLE)
+
+
+#: What a triage event consists of; its number and its instant are the database's.
+_EVENT: Final = (
+    "tenant_id, signal, fingerprint, key, action, until, reason, comment, actor, request_key, request_sha256"
+)
+
+
+def allow_triage() -> None:
+    """Let the triage role add events for the tenant that it names, and read what it needs for that; nothing else."""
+    op.execute(f"grant usage on schema {SCHEMA} to {TRIAGE_ROLE}")
+    op.execute(f"grant insert ({_EVENT}) on {SCHEMA}.triage_event to {TRIAGE_ROLE}")
+    read = ("triage_event", "triage", "item_state")
+    _grant("select", read, TRIAGE_ROLE)
+    for table in read:
+        _policy(table, "triage", TRIAGE_ROLE, NAMED_TENANT, command="select")
+    op.execute(
+        f"create policy triage_event_triage_adds on {SCHEMA}.triage_event for insert to {TRIAGE_ROLE}"
+        f" with check ({NAMED_TENANT})"
+    )
+    # What was said stays said: the worker adds what it reopens, and removes what retention no longer keeps.
+    op.execute(f"revoke update on {SCHEMA}.triage_event from {WORKER_ROLE}")
+
+
+def revoke_triage() -> None:
+    """Take back what the triage role has on things that outlive the tables of triage."""
+    op.execute(f"revoke usage on schema {SCHEMA} from {TRIAGE_ROLE}")
+    op.execute(f"revoke all on {SCHEMA}.item_state from {TRIAGE_ROLE}")
+    op.execute(f"drop policy item_state_triage on {SCHEMA}.item_state")
 
 
 def revoke_lasting() -> None:

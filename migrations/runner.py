@@ -44,6 +44,7 @@ def migrate(settings: Settings) -> None:
         "worker": settings.worker_database_url,
         "auth": settings.auth_database_url,
         "reader": settings.reader_database_url,
+        "triage": settings.triage_database_url,
     }
     mapping = mappings.load(settings.source_mapping) if settings.source_mapping is not None else None
     ensure_roles(owner, {part: normalise(url.get_secret_value()) if url else None for part, url in own.items()})

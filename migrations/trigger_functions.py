@@ -26,7 +26,6 @@ _COMPARED: Final[Mapping[str, Sequence[str]]] = {
     "run": (
         "id",
         "tenant_id",
-        "agent_id",
         "state",
         "status",
         "started_at",

@@ -30,6 +30,7 @@ LOGINS: Final[Mapping[str, str]] = {
     "worker": "activity_worker_login",
     "auth": "activity_auth_login",
     "reader": "activity_reader_login",
+    "triage": "activity_triage_login",
 }
 
 
@@ -121,7 +122,7 @@ def _hashed(conn: Connection, login: str, password: str) -> str:
 
 
 def _refuse_part_urls(current: Settings) -> None:
-    for part in ("worker", "auth", "reader"):
+    for part in ("worker", "auth", "reader", "triage"):
         if getattr(current, f"{part}_database_url") is not None:
             raise SettingsError(
                 f"ACTIVITY_{part.upper()}_DATABASE_URL: set without ACTIVITY_DATABASE_URL; expected both or neither"

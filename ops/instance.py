@@ -26,6 +26,7 @@ class Credentials:
     worker: str = field(repr=False)
     auth: str = field(repr=False)
     reader: str = field(repr=False)
+    triage: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Instance:
         """Return the passwords, made at the first call and kept in a file of mode 0600."""
         path = self.folder / "credentials.json"
         if path.exists():
-            return _read_credentials(path)
+            return _completed(path)
         made = Credentials(*(secrets.token_hex(24) for _ in fields(Credentials)))
         write_private(path, json.dumps(asdict(made)))
         return made
@@ -100,8 +101,20 @@ def write_private(path: Path, words: str) -> None:
         raise ActivityError(f"{path}: cannot be written ({ex.strerror})") from ex
 
 
-def _read_credentials(path: Path) -> Credentials:
+def _completed(path: Path) -> Credentials:
+    """Return the passwords of a file; one that was written before triage had a role gets its password now."""
+    found = _read_credentials(path)
+    if "triage" in found:
+        return Credentials(**found)
+    made = Credentials(**found, triage=secrets.token_hex(24))
+    write_private(path, json.dumps(asdict(made)))
+    return made
+
+
+def _read_credentials(path: Path) -> dict[str, str]:
     try:
-        return Credentials(**json.loads(path.read_text()))
+        found: dict[str, str] = json.loads(path.read_text())
+        Credentials(**{"triage": "", **found})
     except (ValueError, TypeError) as ex:
         raise ActivityError(f"{path}: is damaged; remove it, and new passwords are made at the next start") from ex
+    return found

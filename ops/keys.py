@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 
 from snapshots import keys
 from snapshots.errors import ActivityError
-from snapshots.signals import CAPABILITIES
+from snapshots.signals import CAPABILITIES, READING
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def create_key(
     conn: Connection,
     tenant: str,
     *,
-    capabilities: Sequence[str] = CAPABILITIES,
+    capabilities: Sequence[str] = READING,
     expires_in: timedelta | None = None,
     label: str = "",
 ) -> keys.NewKey:

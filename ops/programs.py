@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 _URLS: Final[Mapping[str, Sequence[str]]] = {
     "worker": ("worker_database_url", "broker_url"),
     "beat": ("broker_url",),
-    "api": ("auth_database_url", "reader_database_url"),
+    "api": ("auth_database_url", "reader_database_url", "triage_database_url"),
     "demo-feed": ("database_url",),
 }
 #: URLs that nothing stands in for.
 _OPTIONAL: Final[Mapping[str, Sequence[str]]] = {"api": ("rate_limit_url",)}
 _SECRETS: Final = frozenset(
     f"{PREFIX}{name}_URL"
-    for name in ("DATABASE", "WORKER_DATABASE", "AUTH_DATABASE", "READER_DATABASE", "BROKER", "RATE_LIMIT")
+    for name in (
+        "DATABASE",
+        "WORKER_DATABASE",
+        "AUTH_DATABASE",
+        "READER_DATABASE",
+        "TRIAGE_DATABASE",
+        "BROKER",
+        "RATE_LIMIT",
+    )
 )
 
 

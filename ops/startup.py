@@ -6,7 +6,7 @@ import http.client
 import socket
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, insert, literal, select, text
+from sqlalchemy import func, insert, literal, select, text, update
 
 from migrations import mapping
 from ops.demo.agents import DEMO_TENANT
@@ -56,6 +56,7 @@ def demo_key(engine: Engine, instance: Instance) -> str:
     """Return the API key of the demo's tenant; one that the database does not know (any more) is replaced."""
     token = instance.demo_key()
     if token is not None and _is_known(engine, token):
+        _grant_all(engine, token)
         return token
     made = keys.generate()
     row = {"key_id": made.key_id, "secret_sha256": made.secret_sha256, "tenant_id": DEMO_TENANT}
@@ -63,6 +64,13 @@ def demo_key(engine: Engine, instance: Instance) -> str:
         conn.execute(insert(api_key).values(**row, capabilities=list(CAPABILITIES), label="demo"))
     instance.keep_demo_key(made.token)
     return made.token
+
+
+def _grant_all(engine: Engine, token: str) -> None:
+    """Give the demo's key the capabilities that this version has added."""
+    of_demo = api_key.c.key_id == (keys.parse(token) or ("",))[0]
+    with engine.begin() as conn:
+        conn.execute(update(api_key).where(of_demo).values(capabilities=list(CAPABILITIES)))
 
 
 def _is_known(engine: Engine, token: str) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT: Final = 20
 #: A snapshot is stale after two periods without a refresh, and this on top for the refresh itself (R27).
 STALE_GRACE: Final = timedelta(seconds=30)
+#: The member that holds the items, with which the content of each signal begins.
+ITEM_LISTS: Final = {"patterns": "patterns", "cost": "agents", "attention": "queue"}
 #: What every content with sliceable items begins with.
 _QUEUE: Final = '{"queue":['
 
@@ -131,3 +133,28 @@ def slice_items(content: str, items: Sequence[str] | None, limit: int, default: 
     if not content.startswith(stored):
         raise MalformedContentError("snapshot.content does not begin with its items; expected the queue first")
     return f"{_QUEUE}{','.join(items[:limit])}]{content[len(stored) :]}"
+
+
+def cut_items(content: str, member: str, lengths: Sequence[int]) -> tuple[str, ...]:
+    """Return the items of `content`, each as JSON, from their lengths in characters; `member` holds them, first of all.
+
+    Raises MalformedContentError when they do not fill the list.
+    """
+    items, start = [], len(member) + len('{"":[')
+    for length in lengths:
+        items.append(content[start : start + length])
+        start += length + 1
+    parts_of(content, member, items)
+    return tuple(items)
+
+
+def parts_of(content: str, member: str, items: Sequence[str]) -> tuple[str, str]:
+    """Return what stands in `content` before and after `items`, which are all of its list `member`.
+
+    Raises MalformedContentError when `content` does not begin with that list.
+    """
+    head = f'{{"{member}":['
+    end = len(head) + sum(map(len, items)) + max(0, len(items) - 1)
+    if not content.startswith(head) or content[end : end + 1] != "]":
+        raise MalformedContentError(f"snapshot.content does not begin with its items; expected {member} first")
+    return content[: len(head)], content[end:]

@@ -61,7 +61,6 @@ cost_item = Table(
     Column("baseline_run_count", BigInteger, nullable=False),
     Column("z_score", Numeric, nullable=False),
     Column("is_anomaly", Boolean, nullable=False),
-    Column("robust_verdict", Text, comment="NULL without extras"),
     PrimaryKeyConstraint("tenant_id", "agent_id"),
     UniqueConstraint("tenant_id", "rank"),
     CheckConstraint("run_count > 0", name="run_count_positive"),
@@ -87,7 +86,7 @@ attention_item = Table(
     PrimaryKeyConstraint("tenant_id", "rank"),
     UniqueConstraint("tenant_id", "run_id"),
     CheckConstraint("attention_score between 0 and 1", name="score_in_range"),
-    CheckConstraint("rank between 1 and 100", name="rank_in_top_hundred"),
+    CheckConstraint("rank > 0", name="rank_positive"),
 )
 
 #: The item table of each signal, by the signal's name.

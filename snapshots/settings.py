@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     worker_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the worker role")
     auth_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that looks up API keys")
     reader_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that serves reads")
+    triage_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that writes triage")
     broker_url: RedisUrl | None = Field(None, description="Redis or Valkey URL of the message broker")
     source_mapping: Path | None = Field(
         None, description="TOML file that says what a host names the source tables and columns; read by `migrate`"
@@ -71,20 +72,6 @@ class Settings(BaseSettings):
         gt=0,
         allow_inf_nan=False,
         description="Standard deviations over the baseline from which a cost is an anomaly",
-    )
-    extras: Flag = Field(default=True, description="Say what the definition does not, in fields of its own")
-    cost_robust_score: float = Field(
-        3.5, gt=0, allow_inf_nan=False, description="Robust score from which a cost is an anomaly or a saver"
-    )
-    cost_robust_min_runs: int = Field(20, ge=1, description="Runs of the baseline that the robust verdict needs")
-    cost_min_effect_percent: float = Field(
-        50, gt=0, allow_inf_nan=False, description="Least rise of an agent's median cost that the robust verdict flags"
-    )
-    cost_min_effect_usd: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Least effect on the day's bill that the robust verdict flags, dollars",
     )
     abandoned_after_hours: int = Field(
         24, ge=1, description="A LIVE run without a heartbeat for this long is abandoned"
@@ -111,6 +98,14 @@ class Settings(BaseSettings):
     reconcile_period_s: Seconds = Field(3600, description="Seconds between full recomputes")
     prune_period_s: Seconds = Field(3600, description="Seconds between removals of what retention no longer keeps")
     history_days: int = Field(7, ge=1, le=365, description="Days for which replaced snapshots are kept")
+    triage_days: int = Field(365, ge=1, le=3650, description="Days for which what people said of items is kept")
+    notify_period_s: Seconds = Field(15, description="Seconds between looks for changes to tell webhooks of")
+    notify_attempts: int = Field(
+        8, ge=1, le=20, description="Attempts after which what a webhook was to be told is a dead letter"
+    )
+    notify_private: Flag = Field(
+        default=False, description="Let webhooks lead to addresses that are not public, and to http"
+    )
     ledger_days: int = Field(14, ge=1, le=365, description="Days for which the ledger of refreshes is kept")
     quarantine_after: int = Field(
         3, ge=1, le=100, description="Failures in a row from which a tenant is retried less and less often"

@@ -16,10 +16,15 @@ CAPABILITIES: Final = (
     "activity.patterns",
     "activity.cost_analysis",
     "activity.attention_queue",
+    "activity.changes",
+    "activity.explain",
+    "activity.triage",
 )
+#: What a key is given that asks for none in particular: everything that only reads.
+READING: Final = tuple(name for name in CAPABILITIES if name != "activity.triage")
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "101_extras"
+SCHEMA_REVISION: Final = "103_webhooks"
 
 #: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
 SLOTS: Final = 64
@@ -28,6 +33,7 @@ SLOTS: Final = 64
 WORKER_ROLE: Final = "activity_worker"
 AUTHENTICATOR_ROLE: Final = "activity_authenticator"
 READER_ROLE: Final = "activity_reader"
+TRIAGE_ROLE: Final = "activity_triage"
 
 
 def check_signal(name: str) -> str:

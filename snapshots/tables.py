@@ -108,6 +108,9 @@ freshness = Table(
     Column("rule_version", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("refresh_id", BigInteger, nullable=False),
+    Column(
+        "refreshes", BigInteger, nullable=False, server_default=text("0"), comment="How often the slot was confirmed"
+    ),
     PrimaryKeyConstraint("signal", "slot"),
     CheckConstraint("period_s > 0", name="period_positive"),
     CheckConstraint("slot between 0 and 63", name="known_slot"),

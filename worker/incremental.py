@@ -17,7 +17,8 @@ from snapshots.tables import snapshot
 from worker import marks, queries, stage
 from worker.facts import compute
 from worker.marks import START
-from worker.publish import Publication, confirm, publish
+from worker.publication import Publication
+from worker.publish import confirm, publish
 from worker.scope import Scope
 from worker.shards import WHOLE
 

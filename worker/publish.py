@@ -5,7 +5,6 @@ Only what differs is written, and only over what an earlier refresh wrote (R2a, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from snapshots.items import ITEMS
 from snapshots.tables import freshness, snapshot
 from worker import queries
+from worker.movement import record
 from worker.results import RefreshResult
 from worker.stage import stage_content
 
@@ -22,24 +22,12 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from snapshots.settings import Settings
-    from worker.scope import Scope
-    from worker.signal import Signal
+    from worker.publication import Publication
 
 #: Versions of a queue that moves with the clock are kept at most this often (architecture.md, `snapshot_history`).
 HISTORY_INTERVAL: Final = timedelta(minutes=5)
 #: Older than every snapshot: nothing is rescored for its age.
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One refresh's claim to publish: which signal, as of when, for whom, and under which fence number."""
-
-    signal: Signal
-    as_of: datetime
-    fence: int
-    refresh_id: int
-    scope: Scope
 
 
 def publish(conn: Connection, publication: Publication, settings: Settings) -> RefreshResult:
@@ -49,7 +37,10 @@ def publish(conn: Connection, publication: Publication, settings: Settings) -> R
     """
     conn.execute(select(func.signals.ensure_history_partition(publication.as_of.date())))
     counts = conn.execute(queries.load("publish_snapshot").text, _parameters(publication, settings)).one()
-    item_rows = _replace_items(conn, publication) if counts.tenants_changed else 0
+    item_rows = 0
+    if counts.tenants_changed:
+        item_rows = _replace_items(conn, publication)
+        record(conn, publication, settings)
     return RefreshResult(
         signal=publication.signal.name,
         as_of=publication.as_of,
@@ -77,6 +68,7 @@ def _parameters(publication: Publication, settings: Settings) -> dict[str, objec
         "refresh_id": publication.refresh_id,
         "keep_every_version": not signal.moves_with_clock,
         "keep_after": as_of - HISTORY_INTERVAL,
+        "keep_items": signal.keeps_items,
     }
 
 
@@ -112,10 +104,14 @@ def confirm(conn: Connection, publication: Publication, settings: Settings, *, p
         "rule_version": literal(signal.rule_version),
         "fence": literal(publication.fence),
         "refresh_id": literal(publication.refresh_id),
+        "refreshes": literal(1),
     }
     confirmed = select(*(value.label(name) for name, value in values.items())).where(stage_content.c.tenant_id == "")
     statement = insert(freshness).from_select(list(values), confirmed)
-    moved = {name: statement.excluded[name] for name in values if name not in {"signal", "slot"}}
+    moved: dict[str, ColumnElement[Any]] = {
+        name: statement.excluded[name] for name in values if name not in {"signal", "slot"}
+    }
+    moved["refreshes"] = freshness.c.refreshes + 1
     conn.execute(
         statement.on_conflict_do_update(
             index_elements=["signal", "slot"], set_=moved, where=freshness.c.fence < statement.excluded.fence

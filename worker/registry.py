@@ -18,8 +18,8 @@ from snapshots.facts import (
     run_pattern,
     trace_fact,
 )
-from worker import extras, stage
-from worker.signal import Kept, Keys, Queue, Signal, Step, plain
+from worker import stage
+from worker.signal import Kept, Keys, Movement, Queue, Signal, Step
 from worker.weights import ATTENTION_WEIGHTS, WEIGHTS_VERSION
 
 if TYPE_CHECKING:
@@ -36,13 +36,19 @@ COST_CURRENT: Final = timedelta(days=1)
 COST_BASELINE: Final = timedelta(days=7)
 #: A completed run stays in the attention queue for this long.
 ATTENTION_COMPLETED: Final = timedelta(hours=24)
-#: Items that are stored per tenant, for limits other than the default (R23).
-ATTENTION_ITEMS: Final = 100
+#: Items that are stored per tenant: a hundred for limits other than the default (R23), as many again so that a page
+#: stays full however many of them are snoozed before the next publication, and one for each that is snoozed by then.
+ATTENTION_ITEMS: Final = 200
+
+
+def _plain(number: float) -> float:
+    """Return `number` without the fraction that it does not have: 5000, not 5000.0 (R4a)."""
+    return int(number) if number.is_integer() else number
 
 
 def _pattern_thresholds(settings: Settings) -> dict[str, object]:
     return {
-        "slow_step_ms": plain(settings.slow_step_ms),
+        "slow_step_ms": _plain(settings.slow_step_ms),
         "retry_min_total": settings.retry_min_total,
         "oscillation_min_pairs": settings.oscillation_min_pairs,
         "loop_min_uses": settings.loop_min_uses,
@@ -65,7 +71,6 @@ def _patterns_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
         **_pattern_thresholds(settings),
         "window_start": _pattern_start(settings, as_of),
         "pattern_rows": PATTERN_ROWS,
-        **extras.pattern_binds(),
         "confidence_version": CONFIDENCE_VERSION,
     }
 
@@ -75,15 +80,14 @@ def _patterns_window(settings: Settings, as_of: datetime) -> dict[str, str]:
 
 
 def _cost_stated(settings: Settings) -> dict[str, object]:
-    return {"z_threshold": plain(settings.cost_z_threshold), "exclude_synthetic": settings.exclude_synthetic}
+    return {"z_threshold": _plain(settings.cost_z_threshold), "exclude_synthetic": settings.exclude_synthetic}
 
 
 def _cost_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
     return {
         "current_start": as_of - COST_CURRENT,
         "baseline_start": as_of - COST_BASELINE,
-        "z_threshold": plain(settings.cost_z_threshold),
-        **extras.cost_binds(settings),
+        "z_threshold": _plain(settings.cost_z_threshold),
     }
 
 
@@ -167,7 +171,6 @@ _PATTERNS: Final = Signal(
         Step("pattern_facts", stage.stage_trace_fact, kept=_TRACE_FACTS),
         Step("pattern_runs", stage.stage_run_pattern, kept=_RUN_PATTERNS),
         Step("pattern_items", stage.stage_pattern_item),
-        Step("pattern_skills", stage.stage_pattern_skill, changed_query="pattern_changed_skills"),
         Step("pattern_content", stage.stage_content),
     ),
     item_stage=stage.stage_pattern_item,
@@ -179,8 +182,8 @@ _PATTERNS: Final = Signal(
     tenants=_SOURCE_TRACE,
     stated=_patterns_stated,
     bound=_patterns_bound,
+    movement=Movement("pattern_identities"),
     window=_patterns_window,
-    extras=extras.patterns_stated,
 )
 _COST: Final = Signal(
     name="cost",
@@ -197,8 +200,9 @@ _COST: Final = Signal(
     tenants=_SOURCE_RUN,
     stated=_cost_stated,
     bound=_cost_bound,
+    # A mean moves with every run: a tenth of it is a change, half of it more is worse.
+    movement=Movement("cost_identities", step=0.1, worse_by=0.5),
     window=_cost_window,
-    extras=extras.cost_stated,
 )
 _ATTENTION: Final = Signal(
     name="attention",
@@ -216,7 +220,9 @@ _ATTENTION: Final = Signal(
     tenants=_SOURCE_RUN,
     stated=_attention_stated,
     bound=_attention_bound,
+    movement=Movement("attention_identities"),
     moves_with_clock=True,
+    keeps_items=True,
 )
 
 SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType({each.name: each for each in (_PATTERNS, _COST, _ATTENTION)})

@@ -16,6 +16,7 @@ RECONCILE: Final = "signals.reconcile"
 PRUNE: Final = "signals.prune"
 RECOMPUTE: Final = "signals.recompute"
 TAKE_UP: Final = "signals.take_up"
+NOTIFY: Final = "signals.notify"
 
 #: Seconds between looks for requests whose message was lost.
 TAKE_UP_PERIOD_S: Final = 60
@@ -41,7 +42,11 @@ def _entry(task: str, period_s: int, *args: str | int) -> Entry:
 
 def beat_schedule(settings: Settings) -> dict[str, Entry]:
     """Return the schedule by entry name: a refresh and a reconcile per signal and shard, and the housekeeping."""
-    schedule = {"prune": _entry(PRUNE, settings.prune_period_s), "take-up": _entry(TAKE_UP, TAKE_UP_PERIOD_S)}
+    schedule = {
+        "prune": _entry(PRUNE, settings.prune_period_s),
+        "take-up": _entry(TAKE_UP, TAKE_UP_PERIOD_S),
+        "notify": _entry(NOTIFY, settings.notify_period_s),
+    }
     for name in SIGNALS:
         for shard in shards(settings.shards):
             rung = (name, shard.number, shard.count)

@@ -7,10 +7,11 @@ from typing import Final, TypedDict
 from celery import Task, shared_task
 
 from snapshots.signals import check_signal
+from worker import notify as notifier
 from worker import overdue, retention
 from worker import refresh as engine
 from worker.process import process_engine, process_settings
-from worker.schedule import PRUNE, RECOMPUTE, RECONCILE, REFRESH, TAKE_UP, TAKE_UP_PERIOD_S
+from worker.schedule import NOTIFY, PRUNE, RECOMPUTE, RECONCILE, REFRESH, TAKE_UP, TAKE_UP_PERIOD_S
 from worker.shards import Shard
 
 
@@ -66,3 +67,9 @@ def take_up(self: Task[[], None]) -> None:
     """Run one request whose message was lost, and ring for the next one."""
     if overdue.take_up(process_engine(), process_settings()):
         self.apply_async(expires=TAKE_UP_PERIOD_S)
+
+
+@shared_task(name=NOTIFY, **RETRY)
+def notify() -> None:
+    """Tell webhooks what has changed."""
+    notifier.notify(process_engine(), process_settings())

@@ -22,14 +22,17 @@ ERRORS: Final[dict[int, tuple[str, ...]]] = {
         "bad_request",
         "invalid_body",
         "invalid_dimension",
+        "invalid_header",
         "invalid_parameter",
         "tenant_id_rejected",
         "unknown_parameter",
     ),
     401: ("unauthorized",),
     403: ("capability_missing", "cross_site_request"),
-    404: ("not_found", "run_not_found", "snapshot_not_kept"),
+    404: ("item_not_found", "not_found", "run_not_found", "snapshot_not_kept"),
     405: ("method_not_allowed",),
+    409: ("idempotency_key_reused",),
+    410: ("cursor_expired",),
     413: ("body_too_large",),
     414: ("query_too_long",),
     415: ("unsupported_media_type",),
@@ -42,6 +45,7 @@ ERRORS: Final[dict[int, tuple[str, ...]]] = {
         "query_timeout",
         "schema_mismatch",
         "snapshot_not_ready",
+        "triage_unavailable",
     ),
 }
 _ANYWHERE: Final = (405, 413, 414, 500, 503)
@@ -92,7 +96,7 @@ class Operation:
         return answers
 
 
-_AS_OF: Final = (parameters.AS_OF,)
+_AS_OF: Final = (parameters.SNOOZED, parameters.AS_OF)
 _KEPT: Final = (*_WITH_KEY, 404)
 
 OPERATIONS: Final = (
@@ -122,7 +126,7 @@ OPERATIONS: Final = (
         "What needs a person's attention first.",
         "AttentionQueue",
         "activity.attention_queue",
-        (parameters.QUEUE_LIMIT, parameters.AS_OF),
+        (parameters.QUEUE_LIMIT, *_AS_OF),
         is_snapshot=True,
         errors=_KEPT,
     ),
@@ -133,6 +137,42 @@ OPERATIONS: Final = (
         "Freshness",
         None,
         errors=_ANY_KEY,
+    ),
+    Operation(
+        "/changes",
+        "listChanges",
+        "What entered, left, rose, fell and worsened, in order and each change once.",
+        "ChangeList",
+        "activity.changes",
+        parameters.CHANGES,
+        errors=(*_WITH_KEY, 410),
+    ),
+    Operation(
+        "/history",
+        "getHistory",
+        "The series of one item: a point per change.",
+        "History",
+        "activity.changes",
+        parameters.HISTORY,
+        errors=_KEPT,
+    ),
+    Operation(
+        "/triage",
+        "getTriage",
+        "What was said of one item, the newest first.",
+        "TriageHistory",
+        "activity.triage",
+        parameters.TRIAGE,
+        errors=_KEPT,
+    ),
+    Operation(
+        "/explain/{fingerprint}",
+        "explainItem",
+        "Why an item is there: inputs, thresholds, arithmetic, evidence, and what the source says now.",
+        "Explanation",
+        "activity.explain",
+        parameters.EXPLAIN,
+        errors=_KEPT,
     ),
     Operation(
         "/summary/by-status",
@@ -167,6 +207,7 @@ def document(*, with_metrics: bool = True, with_console: bool = True) -> dict[st
     """Return the OpenAPI document of a deployment that serves /metrics and the console, or goes without."""
     credentials = _BEARER_OR_SESSION if with_console else _BEARER
     paths = {_PREFIX + each.path: {"get": each.describe() | {"security": credentials}} for each in OPERATIONS}
+    paths[f"{_PREFIX}/triage"]["post"] = _decide() | {"security": credentials}
     service = {path: item for path, item in _service().items() if with_metrics or path != "/metrics"}
     if with_console:
         service |= console.paths(_answer, _errors)
@@ -196,6 +237,24 @@ def as_bytes(*, with_metrics: bool = True, with_console: bool = True) -> bytes:
     """Return the document as JSON."""
     described = document(with_metrics=with_metrics, with_console=with_console)
     return json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _decide() -> dict[str, Any]:
+    """Return the one operation that writes."""
+    decision = {"schema": named("Decision"), "example": examples.BODIES["Decision"]}
+    decided = {"schema": named("Decided"), "example": examples.BODIES["Decided"]}
+    return {
+        "operationId": "decideTriage",
+        "summary": "Acknowledge, snooze, expect or reopen an item, for the whole tenant.",
+        "description": "Needs the capability `activity.triage`.",
+        "parameters": [parameters.IDEMPOTENCY_KEY],
+        "security": _BEARER,
+        "requestBody": {"required": True, "content": {"application/json": decision}},
+        "responses": {
+            "201": _answer("It is written down.", {"application/json": decided}),
+            **_errors((*_WITH_KEY, 404, 409, 415)),
+        },
+    }
 
 
 def _service() -> dict[str, Any]:

@@ -16,6 +16,15 @@ _SNAPSHOT: Final = {
     "next_refresh_at": "2026-01-17T12:01:00.000000Z",
     "verified_at": _AT,
 }
+_FINGERPRINT: Final = "3f2a9c0d5be14786a1c0de99b7f05d42"
+_TRIAGE: Final = {
+    "state": "snoozed",
+    "until": "2026-01-17T13:00:00.000000Z",
+    "reason": None,
+    "comment": "being repaired",
+    "actor": "on-call (k_3f2a9c)",
+    "at": _AT,
+}
 _RUN: Final = {
     "run_id": "run_7f3a",
     "tenant_id": "acme",
@@ -42,17 +51,6 @@ _RUN: Final = {
     "estimated_cost_usd": 0.0412,
 }
 
-_LOOP: Final = {
-    "cycle": {"period": 2, "repeats": 4, "skills": ["search", "read"]},
-    "density": 0.5714,
-    "outcome_stable": True,
-    "after_error": False,
-    "wasted_ms": 9300,
-    "wasted_cost_usd": 0.0045,
-    "share_of_run": 0.3333,
-    "evidence_basis": "skill_name_only",
-}
-
 BODIES: Final[dict[str, Any]] = {
     "Session": {"tenant_id": "acme", "capabilities": ["activity.attention_queue"], "valid_until": None},
     "Patterns": {
@@ -64,24 +62,12 @@ BODIES: Final[dict[str, Any]] = {
                 "count": 1,
                 "confidence": 0.82,
                 "details": {"skill_id": "search", "loop_depth": 5},
-                "runs": [{"run_id": "run_7f3a", "loop_depth": 5, **_LOOP}],
-                **_LOOP,
+                "runs": [{"run_id": "run_7f3a", "loop_depth": 5}],
             }
         ],
         "parameters": {"window_hours": 24, "loop_min_uses": 3},
         "confidence_version": "1.0",
         "data_quality": {"non_finite_durations": 0},
-        "by_skill": [
-            {
-                "skill_id": "search",
-                "pattern_types": ["tool_call_loop"],
-                "run_count": 40,
-                "run_ids": ["run_7f3a"],
-                "wasted_ms": 371000,
-                "wasted_cost_usd": 0.18,
-            }
-        ],
-        "extra_parameters": {"extras_version": "1.0", "cycle_max_steps": 2000},
         "snapshot": _SNAPSHOT,
     },
     "CostAnalysis": {
@@ -104,32 +90,12 @@ BODIES: Final[dict[str, Any]] = {
                 "run_count": 40,
                 "total_cost_usd": 12.4,
                 "baseline_run_count": 260,
-                "robust": {
-                    "method": "log_median_mad",
-                    "n_baseline": 260,
-                    "n_current": 40,
-                    "zero_cost_runs": 0,
-                    "median_usd": 0.11,
-                    "mad_usd": 0.07,
-                    "ratio": 2.4,
-                    "effect_usd": 6.16,
-                    "score": 6.1,
-                    "verdict": "anomaly",
-                    "reason": "costlier",
-                },
-                "spike_runs": [{"run_id": "run_7f3a", "cost_usd": 3.2, "ratio": 29.0909}],
-                "volume_ratio": 1.1,
-                "peer": None,
             }
         ],
         "total_anomalies": 1,
         "total_cost_usd": 12.4,
         "parameters": {"z_threshold": 2},
         "data_quality": {"non_finite_costs": 0},
-        "savers": [],
-        "silent_agents": [{"agent_id": "agent_3", "baseline_runs": 96, "last_run_at": "2026-01-15T08:30:00.000000Z"}],
-        "expected_false_flags": {"spec": 0.09, "robust": 0.0005},
-        "extra_parameters": {"extras_version": "1.0", "robust_score": 3.5},
         "snapshot": _SNAPSHOT,
     },
     "AttentionQueue": {
@@ -144,10 +110,6 @@ BODIES: Final[dict[str, Any]] = {
                 "contributions": {"risk": 0.35, "impact": 0.2, "latency": 0.1, "recency": 0.05, "evidence": 0},
                 "rank": 1,
                 "abandoned": False,
-                "links": {
-                    "patterns": [{"pattern_type": "tool_call_loop", "skill_id": "search"}],
-                    "cost": {"agent_id": "agent_12", "is_anomaly": True, "robust_verdict": "anomaly"},
-                },
             }
         ],
         "total_attention_items": 1,
@@ -155,8 +117,62 @@ BODIES: Final[dict[str, Any]] = {
         "weights_version": "1.0",
         "generated_at": _AT,
         "parameters": {"hide_abandoned": False},
-        "links_as_of": {"patterns": _AT, "cost": _AT},
         "snapshot": _SNAPSHOT,
+    },
+    "ChangeList": {
+        "changes": [
+            {
+                "cursor": "WyI1ZjEiLCI5YyIsMTJd",
+                "at": _AT,
+                "signal": "attention",
+                "kind": "worsened",
+                "fingerprint": _FINGERPRINT,
+                "key": {"run_id": "run_7f3a"},
+                "rank": 1,
+                "previous_rank": 4,
+                "value": 0.7,
+                "previous_value": 0.42,
+            }
+        ],
+        "next_cursor": "WyI1ZjEiLCI5YyIsMTJd",
+        "has_more": False,
+    },
+    "History": {
+        "signal": "attention",
+        "key": _FINGERPRINT,
+        "points": [{"at": _DAY_BEFORE, "value": 0.42, "rank": 4}, {"at": _AT, "value": 0.7, "rank": 1}],
+    },
+    "Explanation": {
+        "fingerprint": _FINGERPRINT,
+        "signal": "attention",
+        "key": {"run_id": "run_7f3a"},
+        "finds": "runs that ask for a person's attention",
+        "present": True,
+        "first_seen_at": _DAY_BEFORE,
+        "left_at": None,
+        "snapshot": {"as_of": _AT, "version": 7, "rule_version": "1.0"},
+        "inputs": {"risk": "VIOLATED", "impact": "none", "latency": "SLOW", "evidence": "none"},
+        "thresholds": {"weights": {"risk": 0.35, "impact": 0.25, "latency": 0.15, "recency": 0.15, "evidence": 0.1}},
+        "arithmetic": ["risk: 0.35 x 1 (VIOLATED) = 0.35", "latency: 0.15 x 0.5 (SLOW) = 0.075"],
+        "evidence": [{"run_id": "run_7f3a", "rank": 1, "reasons": ["risk", "latency"]}],
+        "value": 0.425,
+        "source": {"checked_at": _AT, "agrees": True, "differences": []},
+    },
+    "Decision": {"fingerprint": _FINGERPRINT, "action": "snooze", "minutes": 60, "comment": "being repaired"},
+    "Decided": {"triage": _TRIAGE},
+    "TriageHistory": {
+        "fingerprint": _FINGERPRINT,
+        "triage": _TRIAGE,
+        "events": [
+            {
+                "action": "snooze",
+                "until": "2026-01-17T13:00:00.000000Z",
+                "reason": None,
+                "comment": "being repaired",
+                "actor": "on-call (k_3f2a9c)",
+                "at": _AT,
+            }
+        ],
     },
     "StatusSummary": {
         "tenant_id": "acme",

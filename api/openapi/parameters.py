@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from api import run_detail, runs, summaries
+from api import changes, run_detail, runs, summaries
 from api.cursor import MAX_CURSOR_CHARS
 from api.openapi.shapes import Schema, array, integer, moment, one_of, text
 from api.parameters import MAX_VALUE_CHARS
 from api.resources.snapshots import MAX_LIMIT as MAX_QUEUE_LIMIT
+from api.resources.snapshots import SNOOZED as SNOOZED_CHOICES
 from snapshots.body import DEFAULT_LIMIT as DEFAULT_QUEUE_LIMIT
+from snapshots.signals import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +41,12 @@ def _choices(name: str, known: tuple[str, ...]) -> dict[str, Any]:
     return query(name, array(schema, minItems=1), "Repeatable: any of the values.") | {"style": "form", "explode": True}
 
 
+_FINGERPRINT: Final = text(pattern="^[0-9a-f]{32}$")
+
 AS_OF: Final = _instant("as_of", "Answer with the kept version of this instant (R30), which is not in the future.")
+SNOOZED: Final = query(
+    "snoozed", one_of(SNOOZED_CHOICES) | {"default": "show"}, "`hide` takes snoozed items out before the limit."
+)
 QUEUE_LIMIT: Final = _limit(DEFAULT_QUEUE_LIMIT, MAX_QUEUE_LIMIT)
 _PROJECT: Final = query("project_id", _VALUE, "Only the runs of this project.")
 _BOUNDS: Final[Mapping[str, str]] = {
@@ -80,4 +87,30 @@ RUNS: Final = (
     query("order", one_of(runs.ORDERS) | {"default": runs.ORDERS[0]}, "The direction."),
     _limit(runs.DEFAULT_LIMIT, runs.MAX_LIMIT),
     query("cursor", _CURSOR, "The next_cursor of the page before."),
+)
+EXPLAIN: Final = (
+    {
+        "name": "fingerprint",
+        "in": "path",
+        "required": True,
+        "description": "The item.",
+        "schema": _FINGERPRINT,
+    },
+)
+TRIAGE: Final = (query("fingerprint", _FINGERPRINT, "The item.", required=True),)
+IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names the request: sent again under the same name it is written once, and answered alike.",
+    "schema": text(pattern="^[!-~]{1,128}$"),
+}
+CHANGES: Final = (
+    query("since", _CURSOR | {"maxLength": changes.MAX_CURSOR_CHARS}, "A cursor: only changes after it."),
+    _limit(changes.DEFAULT_LIMIT, changes.MAX_LIMIT),
+)
+HISTORY: Final = (
+    query("signal", one_of(SIGNALS), "The signal.", required=True),
+    query("key", _FINGERPRINT, "The item's fingerprint.", required=True),
+    _instant("since", "Points of then or later, a day when absent; not in the future."),
 )

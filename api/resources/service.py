@@ -41,6 +41,10 @@ GET /api/v1/activity/patterns
 GET /api/v1/activity/cost-analysis
 GET /api/v1/activity/attention-queue
 GET /api/v1/activity/freshness
+GET /api/v1/activity/changes
+GET, POST /api/v1/activity/triage
+GET /api/v1/activity/explain/FINGERPRINT
+GET /api/v1/activity/history?signal=patterns|cost|attention&key=FINGERPRINT
 GET /livez
 GET /readyz
 GET /metrics

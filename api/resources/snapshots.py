@@ -12,7 +12,7 @@ from api.conditions import is_held
 from api.context import REPEATABLE, Repeatable
 from api.endpoint import Endpoint
 from api.parameters import past
-from api.published import CACHE_TTL_S
+from api.published import ALL_ITEMS, CACHE_TTL_S
 from snapshots.body import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from api.published import Published, Snapshots
 
 MAX_LIMIT: Final = 100
+#: Whether what is snoozed is among the items; a kept version knows nothing of it.
+SNOOZED: Final = ("show", "hide")
 #: A shared cache may not keep it; the caller's may, as long as this process does.
 _CACHE_CONTROL: Final = "private, max-age=1"
 
@@ -37,7 +39,7 @@ class Route:
 
     signal: str
     capability: str
-    parameters: frozenset[str] = frozenset({"as_of"})
+    parameters: frozenset[str] = frozenset({"as_of", "snoozed"})
 
 
 class SignalSnapshot(Endpoint):
@@ -54,8 +56,9 @@ class SignalSnapshot(Endpoint):
         """Send the stored body, or 304 when the client holds its content."""
         limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
         as_of = past(query, "as_of", self._clock())
-        published = self._find(caller.tenant_id, as_of)
-        etag = published.etag(limit)
+        hides = query.choice("snoozed", SNOOZED) == "hide"
+        published = self._find(caller.tenant_id, as_of, ALL_ITEMS if hides else limit)
+        etag = published.etag(limit, hides=hides)
         resp.set_headers({"Cache-Control": _CACHE_CONTROL, "ETag": f'W/"{etag}"', **published.headers(self._clock())})
         resp.append_header("Vary", "Accept-Encoding")
         if as_of is None and "HTTP_AUTHORIZATION" in req.env:
@@ -65,11 +68,11 @@ class SignalSnapshot(Endpoint):
         if is_held(req, etag):
             resp.status = falcon.HTTP_304
         else:
-            _send(published.body(limit), req, resp)
+            _send(published.body(limit, hides=hides), req, resp)
 
-    def _find(self, tenant_id: str, as_of: datetime | None) -> Published:
+    def _find(self, tenant_id: str, as_of: datetime | None, wanted: int) -> Published:
         if as_of is None:
-            return self._snapshots.find(tenant_id, self._signal)
+            return self._snapshots.find(tenant_id, self._signal, wanted)
         return self._snapshots.kept(tenant_id, self._signal, as_of)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from ops.keys import create_key, list_keys, parse_duration, revoke_key, rotate_key
 from snapshots import database, settings
 from snapshots.body import instant
-from snapshots.signals import CAPABILITIES
+from snapshots.signals import CAPABILITIES, READING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,14 +43,19 @@ def keys() -> None:
 
 @keys.command()
 @click.option("--tenant", required=True, help="The tenant whose data the key opens.")
-@click.option("--capability", "capabilities", multiple=True, help="What the key may read; repeatable; default all.")
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    help="What the key may do; repeatable; by default all that only reads.",
+)
 @click.option("--expires-in", help="Lifetime, such as 12h, 30d or 8w; default unlimited.")
 @click.option("--label", default="", help="A note for people: who holds the key.")
 def create(tenant: str, capabilities: tuple[str, ...], expires_in: str | None, label: str) -> None:
     """Make a key and print its token, alone, on standard output."""
     lifetime = None if expires_in is None else parse_duration(expires_in)
     with _owner() as conn:
-        made = create_key(conn, tenant, capabilities=capabilities or CAPABILITIES, expires_in=lifetime, label=label)
+        made = create_key(conn, tenant, capabilities=capabilities or READING, expires_in=lifetime, label=label)
     click.echo(f"key {made.key_id} of tenant {tenant}; its token is shown this once:", err=True)
     click.echo(made.token)
 
@@ -118,6 +123,6 @@ def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
 
 def _cell(value: object) -> str:
     if isinstance(value, list):
-        names = [str(name).removeprefix("activity.") for name in value]
-        return "all" if len(names) == len(CAPABILITIES) else "\n".join(names)
+        names = "\n".join(str(name).removeprefix("activity.") for name in value)
+        return {frozenset(CAPABILITIES): "all", frozenset(READING): "reading"}.get(frozenset(value), names)
     return "" if value is None else str(value)

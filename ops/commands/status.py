@@ -9,7 +9,7 @@ from datetime import datetime
 import click
 
 from migrations import detachment
-from ops import health_text, health_watch
+from ops import health_text, health_watch, webhooks
 from snapshots import settings
 from snapshots.body import instant
 
@@ -30,11 +30,19 @@ def status(*, as_json: bool) -> None:
     if since and not as_json:
         click.echo(f"detached since {since}: nothing is refreshed until `activity attach`")
     report = health_watch.Watch(engine, current).report()
+    with engine.connect() as conn:
+        told = webhooks.health(conn)
     engine.dispose()
     if as_json:
-        click.echo(json.dumps({**report.as_dict(), "detached_since": since}, indent=2, default=_printable))
+        whole = {**report.as_dict(), "detached_since": since, "notification": told}
+        click.echo(json.dumps(whole, indent=2, default=_printable))
     else:
         click.echo(health_text.as_text(report))
+        if told["webhooks"]:
+            click.echo(
+                "webhooks: {webhooks}, failing {failing}, disabled {disabled}, dead letters of a day "
+                "{dead_letters_24h}".format(**told)
+            )
     sys.exit(1 if report.problems else 0)
 
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, insert, table
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from snapshots import keys
+from snapshots import keys, movement, owned
 from snapshots.signals import CAPABILITIES, SLOTS
-from snapshots.tables import api_key, freshness, quarantine, refresh, snapshot, snapshot_history
+from snapshots.tables import api_key, freshness, snapshot
 
 if TYPE_CHECKING:
     from falcon.testing import Result, TestClient
@@ -31,6 +32,7 @@ ENDPOINTS: Final = {
     f"{PREFIX}/patterns": "activity.patterns",
     f"{PREFIX}/cost-analysis": "activity.cost_analysis",
     f"{PREFIX}/attention-queue": "activity.attention_queue",
+    f"{PREFIX}/changes": "activity.changes",
 }
 SNAPSHOT_PATHS: Final = {
     "patterns": f"{PREFIX}/patterns",
@@ -72,9 +74,12 @@ class Api:
 
     def get(self, path: str, *, tenant: str = TENANT, **options: Any) -> Result:  # noqa: ANN401  # Falcon's options
         """Send a GET with a key of `tenant` that has every capability."""
-        token = self._tokens.get(tenant) or self._tokens.setdefault(tenant, self.add_key(tenant))
-        headers = bearer(token) | options.pop("headers", {})
+        headers = bearer(self.token(tenant)) | options.pop("headers", {})
         return self.client.simulate_get(path, headers=headers, **options)
+
+    def token(self, tenant: str = TENANT) -> str:
+        """Return a key of `tenant` that has every capability, the same at each call."""
+        return self._tokens.get(tenant) or self._tokens.setdefault(tenant, self.add_key(tenant))
 
     def add_key(self, tenant: str = TENANT, **overrides: object) -> str:
         """Store a new key and return its token; it has every capability unless `overrides` say otherwise."""
@@ -131,19 +136,34 @@ class Api:
             conn.execute(delete(snapshot).where(snapshot.c.tenant_id == tenant, snapshot.c.signal == signal))
             conn.execute(insert(snapshot).values(row | overrides))
 
+    def record_change(self, change_no: int, *, tenant: str = TENANT, **overrides: object) -> None:
+        """Arrange a change as a refresh would have recorded it, with the counter that goes with it."""
+        row = {
+            "tenant_id": tenant,
+            "change_no": change_no,
+            "signal": "cost",
+            "fingerprint": f"{change_no:032x}",
+            "key": {"agent_id": tenant},
+            "kind": "entered",
+            "rank": 1,
+            "value": 2,
+            "severity": 2,
+            "at": NOW,
+            "version": 1,
+        }
+        counter = upsert(movement.change_counter).values(tenant_id=tenant, last_no=change_no, stream="stream")
+        with self.owner.begin() as conn:
+            conn.execute(insert(movement.signal_change).values(row | overrides))
+            conn.execute(counter.on_conflict_do_update(index_elements=["tenant_id"], set_={"last_no": change_no}))
+
     def clear(self) -> None:
         """Remove every row that a test may have left."""
         with self.owner.begin() as conn:
-            for rows in (
-                api_key,
-                freshness,
-                snapshot,
-                snapshot_history,
-                refresh,
-                quarantine,
-                table("runs", schema="public"),
-            ):
-                conn.execute(delete(rows))
+            for rows in owned.metadata.sorted_tables:
+                if rows.name != "created_object":
+                    conn.execute(delete(rows))
+            for name in ("aos_trace_steps", "aos_traces", "runs"):
+                conn.execute(delete(table(name, schema="public")))
 
 
 #: What the shard serves to a tenant without findings, as a refresh would store it.

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from api.app import Surroundings, create_app
 from snapshots.database import connect
 from snapshots.settings import Settings
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE
 from tests.api.arrange import Api, Moment
 
 if TYPE_CHECKING:
@@ -54,11 +54,19 @@ def authenticator(server: Server, api_database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def triager(server: Server, api_database: str) -> Iterator[Engine]:
+    """Yield an engine of a login that has the triage role alone."""
+    engine = connect(server.url_as(TRIAGE_ROLE, api_database), hide_parameters=True, isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
-def api(owner: Engine, reader: Engine, authenticator: Engine) -> Api:
+def api(owner: Engine, reader: Engine, authenticator: Engine, triager: Engine) -> Api:
     """Return the application over an empty database, with a clock that stands still."""
     moment = Moment()
-    around = Surroundings(clock=moment.clock, timer=moment.timer)
+    around = Surroundings(clock=moment.clock, timer=moment.timer, triage=triager)
     app = create_app(reader, authenticator, Settings(), around)
     arranged = Api(TestClient(app), owner, moment)
     arranged.clear()

@@ -62,7 +62,7 @@ def test_every_error_has_an_example_that_its_schema_allows(status: int, code: st
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_parameter_of_the_document_is_taken_and_no_other(api: Api, operation: Any) -> None:  # noqa: ANN401  # an Operation
-    path = PREFIX + operation.path.format(run_id="run_1")
+    path = PREFIX + operation.path.format(run_id="run_1", fingerprint="0" * 32)
 
     refused = assert_problem(api.get(path, params={"made_up": "1"}), 400, "unknown_parameter")
 
@@ -71,7 +71,7 @@ def test_every_parameter_of_the_document_is_taken_and_no_other(api: Api, operati
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_the_capability_of_the_document_is_the_one_that_is_asked_for(api: Api, operation: Any) -> None:  # noqa: ANN401  # an Operation
-    path = PREFIX + operation.path.format(run_id="run_1")
+    path = PREFIX + operation.path.format(run_id="run_1", fingerprint="0" * 32)
     others = [each for each in CAPABILITIES if each != operation.capability]
     token = api.add_key(capabilities=others)
 

@@ -27,6 +27,7 @@ def arrange_two_tenants(api: Api) -> None:
                 insert_run(conn, id=f"{tenant}-{state}", tenant_id=tenant, state=state, **marked)
         for signal in SNAPSHOT_PATHS:
             api.publish(signal, f'{{"owner":"{tenant}"}}', tenant=tenant)
+        api.record_change(1, tenant=tenant)
     for signal in SNAPSHOT_PATHS:
         api.verify(signal)
 

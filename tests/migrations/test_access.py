@@ -52,6 +52,28 @@ _RESULTS: Final = (
     values (:tenant, 1, 'r', 0, 0, 0, 0, 0, 0, '{}', null, null, null, false)
     """,
     """
+    insert into signals.movement values (:tenant, 'cost', 1, '{}', '{}', '{}', '[]')
+    """,
+    """
+    insert into signals.item_state
+    values (:tenant, 'cost', repeat('0', 32), '{}', 1, 1, 1, '{}', :as_of, 1, :as_of, null)
+    """,
+    """
+    insert into signals.signal_change (tenant_id, change_no, signal, fingerprint, key, kind, at, version)
+    values (:tenant, 1, 'cost', repeat('0', 32), '{}', 'entered', :as_of, 1)
+    """,
+    """
+    insert into signals.change_counter (tenant_id, last_no) values (:tenant, 1)
+    """,
+    """
+    insert into signals.triage_event (tenant_id, signal, fingerprint, key, action, actor)
+    values (:tenant, 'cost', repeat('0', 32), '{}', 'acknowledge', 'x')
+    """,
+    """
+    insert into signals.webhook (tenant_id, url, secret, format, signals, kinds, last_no)
+    values (:tenant, 'https://example.com', 's', 'standard', '{}', '{}', 0)
+    """,
+    """
     insert into signals.api_key (key_id, tenant_id, secret_sha256, capabilities)
     values (:tenant, :tenant, repeat('0', 64), '{}')
     """,
@@ -71,6 +93,12 @@ TENANT_RELATIONS: Final = (
     "pattern_item",
     "cost_item",
     "attention_item",
+    "movement",
+    "item_state",
+    "signal_change",
+    "change_counter",
+    "triage_event",
+    "triage",
     "tenant_run",
     "tenant_run_by_started_at_desc",
     "tenant_run_by_started_at_asc",
@@ -80,7 +108,7 @@ TENANT_RELATIONS: Final = (
     "tenant_step",
 )
 #: Those of them that are tables.
-TENANT_TABLES: Final = TENANT_RELATIONS[:5]
+TENANT_TABLES: Final = TENANT_RELATIONS[:11]
 
 
 @pytest.fixture
@@ -166,6 +194,8 @@ def test_a_condition_that_leaks_is_not_run_on_other_tenants_rows(published: str,
         "signals.api_key",
         "signals.refresh",
         "signals.created_object",
+        "signals.webhook",
+        "signals.dead_letter",
         "signals.snapshot_history_default",
     ],
 )
@@ -240,9 +270,9 @@ def test_the_public_may_not_run_the_functions_that_own_partitions(conn: Connecti
     assert list(grantees) == [WORKER_ROLE]
 
 
-def test_the_functions_that_own_partitions_pin_their_search_path(conn: Connection) -> None:
+def test_the_functions_that_run_as_their_owner_pin_their_search_path(conn: Connection) -> None:
     found = conn.execute(
         text("select prosecdef, proconfig from pg_proc where pronamespace = 'signals'::regnamespace and prosecdef")
     ).all()
 
-    assert [tuple(row) for row in found] == [(True, ["search_path=pg_catalog, pg_temp"])] * 2
+    assert [tuple(row) for row in found] == [(True, ["search_path=pg_catalog, pg_temp"])] * 3

@@ -28,7 +28,9 @@ REVISIONS: Final = (
     "098_incremental_refresh",
     "099_read_layer",
     "100_quarantine",
-    "101_extras",
+    "101_movement",
+    "102_triage",
+    "103_webhooks",
 )
 
 

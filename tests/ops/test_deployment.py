@@ -40,11 +40,17 @@ CHECK_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
 
 #: The URLs that each process is given, and no other: what it cannot reach it cannot harm.
 GIVEN = {
-    "migrate": {"database_url", "worker_database_url", "auth_database_url", "reader_database_url"},
+    "migrate": {
+        "database_url",
+        "worker_database_url",
+        "auth_database_url",
+        "reader_database_url",
+        "triage_database_url",
+    },
     "worker": {"worker_database_url", "broker_url"},
     "beat-1": {"broker_url"},
     "beat-2": {"broker_url"},
-    "api": {"auth_database_url", "reader_database_url"},
+    "api": {"auth_database_url", "reader_database_url", "triage_database_url"},
     "exporter": {"worker_database_url", "broker_url"},
 }
 
@@ -245,7 +251,7 @@ def test_passwords_are_long_and_differ(tmp_path: Path) -> None:
     made = [word for path in (tmp_path / "secrets").iterdir() for word in re.findall("[0-9a-f]{48}", path.read_text())]
 
     # The owner's and the broker's are in two files each: theirs, and the URL.
-    assert (len(made), len(set(made))) == (9, 7)
+    assert (len(made), len(set(made))) == (10, 8)
 
 
 def test_the_image_is_built_from_the_lock_and_holds_no_tool_to_build_with() -> None:

@@ -13,7 +13,7 @@ from ops.cli import main
 from ops.keys import KeyRequestError, create_key, list_keys, parse_duration, revoke_key, rotate_key
 from snapshots import keys
 from snapshots.database import connect
-from snapshots.signals import CAPABILITIES
+from snapshots.signals import READING
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def activity(fresh_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     return run
 
 
-def test_a_new_key_has_every_capability_and_no_end(conn: Connection) -> None:
+def test_a_new_key_may_read_everything_and_has_no_end(conn: Connection) -> None:
     made = create_key(conn, "acme")
 
     row = conn.execute(select(api_key).where(api_key.c.key_id == made.key_id)).one()
-    assert row.capabilities == list(CAPABILITIES)
+    assert row.capabilities == list(READING)
     assert (row.tenant_id, row.expires_at, row.revoked_at) == ("acme", None, None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select, text
 
@@ -28,6 +28,7 @@ def assert_published_equals_staged(conn: Connection, signal: Signal, now: dateti
     staged = {row.tenant_id: row for row in conn.execute(select(stage_content))}
     published = {row.tenant_id: row for row in conn.execute(select(snapshot).where(snapshot.c.signal == signal.name))}
     assert set(staged) - {""} <= set(published)
+    assert conn.execute(_UNKNOWN_ITEMS, {"signal": signal.name}).all() == []
     for tenant, row in published.items():
         expected = staged.get(tenant, staged[""])
         assert (tenant, row.basis) == (tenant, expected.basis)
@@ -40,6 +41,25 @@ def assert_published_equals_staged(conn: Connection, signal: Signal, now: dateti
         assert (now - row.as_of).total_seconds() < SETTINGS.attention_rescore_s
     _assert_scored_at_their_own_instant(conn)
 
+
+#: Tenants whose served marks are not, one for one, items that are known to be there.
+_UNKNOWN_ITEMS: Final = text("""
+select snapshot.tenant_id
+from signals.snapshot
+left join signals.movement
+    on movement.tenant_id = snapshot.tenant_id and movement.signal = snapshot.signal
+    and movement.version = snapshot.version
+where
+    snapshot.signal = :signal
+    and cardinality(movement.marks) is distinct from (
+        select count(*) from signals.item_state
+        where
+            item_state.tenant_id = snapshot.tenant_id
+            and item_state.signal = snapshot.signal
+            and item_state.left_at is null
+            and exists (select from unnest(movement.marks) as mark where substr(mark, 16, 32) = item_state.fingerprint)
+    )
+""")
 
 #: Items whose parts are not those of the definition, for the instant that their queue was scored for, or that are not
 #: where their score puts them. What does not move with time is compared with what is staged.

@@ -16,6 +16,8 @@ from snapshots.facts import dirty_trace, fact_state
 from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import api_key, quarantine, snapshot, snapshot_history
 from snapshots.tables import refresh as ledger_table
+from snapshots.triage import triage_event
+from snapshots.webhooks import dead_letter, webhook
 from tests.factories import insert_run, insert_step, insert_trace
 from worker import ledger, locks
 from worker.erase import REMOVED, erase
@@ -67,7 +69,18 @@ def populated(engine: Engine) -> Engine:
         for tenant, label in ((GONE, "zlabel"), (KEPT, "")):
             create_key(conn, tenant, label=label)
             _fail(conn, tenant)
+            _say(conn, tenant)
     return engine
+
+
+def _say(conn: Connection, tenant: str) -> None:
+    """Have somebody say something of an item, and a webhook that was not told."""
+    item = {"tenant_id": tenant, "signal": "cost", "fingerprint": "0" * 32, "key": {"agent_id": tenant}}
+    conn.execute(insert(triage_event).values(**item, action="acknowledge", actor="x"))
+    hook = {"url": "https://example.com", "secret": "s", "format": "slack", "signals": [], "kinds": [], "last_no": 0}
+    conn.execute(insert(webhook).values(tenant_id=tenant, **hook))
+    letter = {"webhook_id": 1, "message_id": "m", "first_no": 1, "last_no": 1, "attempts": 1, "error": "e"}
+    conn.execute(insert(dead_letter).values(tenant_id=tenant, **letter))
 
 
 def _fail(conn: Connection, tenant: str) -> None:
@@ -110,7 +123,8 @@ def test_nothing_of_the_tenant_is_left_in_any_column(populated: Engine) -> None:
     assert before >= {
         *("agent_cost", "api_key", "attention_fact", "attention_item", "cost_item", "dirty_agent", "dirty_run"),
         *("dirty_trace", "pattern_item", "quarantine", "refresh", "run_pattern", "snapshot", "snapshot_history"),
-        "trace_fact",
+        *("trace_fact", "movement", "item_state", "signal_change", "change_counter"),
+        *("triage_event", "triage", "webhook", "dead_letter"),
     }
     assert {word: holding(populated, word) for word in DISTINCTIVE} == {word: set() for word in DISTINCTIVE}
     assert rows_of(populated, KEPT) == others

@@ -31,8 +31,7 @@ select
     run.status,
     run.started_at,
     run.completed_at,
-    coalesce(run.last_seen_at, run.started_at) as heartbeat_at,
-    coalesce(run.agent_id, 'unknown') as agent_id
+    coalesce(run.last_seen_at, run.started_at) as heartbeat_at
 from signals.source_run as run
 where
     run.tenant_id <> ''

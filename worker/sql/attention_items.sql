@@ -1,8 +1,18 @@
 -- Finds the runs of each tenant that need a person first, in the order of their scores (R3, R23).
--- reads: pg_temp.stage_attention_run
+-- For each that a tenant has snoozed there is one more, so that a page without those is filled from the next ones.
+-- reads: pg_temp.stage_attention_run, signals.triage
 -- grain: one row per tenant and rank
--- params: item_limit, hide_abandoned
-with ranked_run as (
+-- params: as_of, item_limit, hide_abandoned
+with snoozed_total as (
+    select
+        triage.tenant_id,
+        count(*) as snoozed_count
+    from signals.triage
+    where triage.signal = 'attention' and triage.state = 'snoozed' and triage.until > cast(:as_of as timestamptz)
+    group by triage.tenant_id
+),
+
+ranked_run as (
     select
         run.*,
         row_number() over (
@@ -27,7 +37,7 @@ select
     ranked_run.state,
     ranked_run.status,
     ranked_run.started_at,
-    ranked_run.is_abandoned,
-    ranked_run.agent_id
+    ranked_run.is_abandoned
 from ranked_run
-where ranked_run.rank <= cast(:item_limit as integer)
+left join snoozed_total on snoozed_total.tenant_id = ranked_run.tenant_id
+where ranked_run.rank <= cast(:item_limit as integer) + coalesce(snoozed_total.snoozed_count, 0)

@@ -48,6 +48,5 @@ select
     weighted_run.state,
     weighted_run.status,
     weighted_run.started_at,
-    weighted_run.is_abandoned,
-    weighted_run.agent_id
+    weighted_run.is_abandoned
 from weighted_run

@@ -1,0 +1,27 @@
+"""Where changes are told to, and what could not be told.
+
+Revision ID: 103_webhooks
+Revises: 102_triage
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+from migrations import statements
+from migrations.access import protect_worker_tables
+
+revision = "103_webhooks"
+down_revision = "102_triage"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    statements.run("103_webhooks")
+    protect_worker_tables(("webhook", "dead_letter"))
+
+
+def downgrade() -> None:
+    op.execute("drop table signals.dead_letter")
+    op.execute("drop table signals.webhook")
