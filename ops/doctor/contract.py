@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ops.vocabulary import WORDS
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -36,9 +38,9 @@ class Line:
     may_be_empty: bool = False
 
 
-def _unknown(column: str, *known: str) -> Check:
-    listed = ", ".join(known)
-    quoted = ", ".join(f"'{word}'" for word in known)
+def _unknown(column: str) -> Check:
+    listed = ", ".join(WORDS[column])
+    quoted = ", ".join(f"'{word}'" for word in WORDS[column])
     return Check(
         f"{column} is not null and {column} not in ({quoted})",
         f"{column} is none of {listed}",
@@ -89,7 +91,7 @@ CONTRACT: Final = (
         "the writer, in one statement, when the run ends: state COMPLETED and the instant",
         "no baseline, so no cost anomaly; an empty summary; a run that ended stays LIVE, and in the queue, for ever",
         (
-            _unknown("state", "LIVE", "COMPLETED"),
+            _unknown("state"),
             Check(
                 "state = 'COMPLETED'",
                 "no run of the sample is COMPLETED",
@@ -148,7 +150,7 @@ CONTRACT: Final = (
         "attention, summary by status (near threshold), runs by dimension",
         "the writer, whenever it changes: NORMAL, NEAR_THRESHOLD, AT_RISK, VIOLATED",
         "no risk in any score",
-        (_unknown("risk_level", "NORMAL", "NEAR_THRESHOLD", "AT_RISK", "VIOLATED"),),
+        (_unknown("risk_level"),),
     ),
     Line(
         "runs.latency",
@@ -157,7 +159,7 @@ CONTRACT: Final = (
         "attention",
         "the writer, whenever it changes: OK, SLOW, STALLED",
         "no latency in any score",
-        (_unknown("latency_bucket", "OK", "SLOW", "STALLED"),),
+        (_unknown("latency_bucket"),),
     ),
     Line(
         "runs.evidence",
@@ -166,7 +168,7 @@ CONTRACT: Final = (
         "attention",
         "the writer, whenever it changes: FLOWING, DEGRADED, MISSING",
         "no evidence in any score",
-        (_unknown("evidence_health", "FLOWING", "DEGRADED", "MISSING"),),
+        (_unknown("evidence_health"),),
     ),
     Line(
         "runs.impact",

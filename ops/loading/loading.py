@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, column, exists, func, select, table
 
+from ops.loading import scrutiny
 from ops.loading.files import find_files
 from ops.loading.merging import Merger
 from ops.loading.problems import KEPT, LoadError, Problem, Problems, shown
@@ -81,6 +82,7 @@ class _Loading:
         self._files = files
         self._progress = progress
         self._problems = Problems()
+        self._remarks: list[str] = []
 
     def run(self) -> LoadReport:
         self._progress.expect(sum(file.path.stat().st_size for file in self._files))
@@ -90,6 +92,7 @@ class _Loading:
             if numbered:
                 report.tables[name] = self._load_table(target, numbered)
         report.problems = self._problems.kept
+        report.remarks = self._remarks
         return report
 
     def _load_table(self, target: Target, files: Sequence[tuple[int, SourceFile]]) -> TableReport:
@@ -99,7 +102,18 @@ class _Loading:
             self._progress.begin(f"reading {file.place}")
             self._read(feeder, target, number, file)
         self._progress.begin(f"storing {target.table}")
+        feeder.flush()
+        self._scrutinise(stage)
         return _merge(self._conn, stage, feeder, [file.place for file in self._files], self._problems)
+
+    def _scrutinise(self, stage: Stage) -> None:
+        """Refuse what would change a tenant, and count what is stored and yet remarkable."""
+        name = stage.target.table
+        refused, count = scrutiny.refuse_moves(self._conn, stage)
+        for file, problem in refused:
+            self._problems.add(name, self._files[file].place, problem)
+        self._problems.add_unkept(name, count - len(refused))
+        self._remarks += [f"{name}: {n} {words}" for words, n in scrutiny.remarks(self._conn, stage).items()]
 
     def _read(self, feeder: Feeder, target: Target, number: int, file: SourceFile) -> None:
         for record in read_records(file, target, self._progress.advance):

@@ -28,10 +28,14 @@ class TableReport:
 
 @dataclass(slots=True)
 class LoadReport:
-    """The result of a load; `problems` holds the first bad lines as `file:line: field: what was expected`."""
+    """The result of a load; `problems` holds the first bad lines as `file:line: field: what was expected`.
+
+    `remarks` counts rows that were stored and may not mean what their writer meant.
+    """
 
     tables: dict[str, TableReport] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     files: int = 0
     seconds: float = 0.0
     is_stored: bool = True
@@ -52,4 +56,7 @@ class LoadReport:
         if not self.is_stored:
             return f"nothing was loaded: {self.skipped} of {self.lines} lines are bad, and --strict was given"
         counts = [f"{name}: {table.as_text()}" for name, table in self.tables.items() if table.lines]
-        return "\n".join([*counts, f"{self.lines} lines of {self.files} files in {self.seconds:.1f} s, {rate:,.0f}/s"])
+        remarks = [f"note: {each}" for each in self.remarks]
+        return "\n".join(
+            [*counts, *remarks, f"{self.lines} lines of {self.files} files in {self.seconds:.1f} s, {rate:,.0f}/s"]
+        )

@@ -120,6 +120,14 @@ class Target:
         """Return the positions of the columns of the key."""
         return [self._by_field[name] for name in KEYS[self.table]]
 
+    def has(self, field: str) -> bool:
+        """Tell whether there is a column of that name in files."""
+        return field in self._by_field
+
+    def position(self, field: str) -> int:
+        """Return the position of the column of that name in files."""
+        return self._by_field[field]
+
     def shape(self, fields: Iterable[str]) -> Shape:
         """Return the shape of rows with `fields`, whatever their order; its columns follow the fields' alphabet.
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import uuid
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ops.loading.problems import shown
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Check = Callable[[str], str]
 
+#: How an instant ends whose zone nobody named; those with one end with an offset in digits.
+ASSUMED_UTC: Final = "Z"
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
 _NUMBER: Final = re.compile(
     r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,5})?|nan|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE
@@ -126,10 +128,12 @@ def _boolean(text: str) -> str:
 
 
 def _instant(text: str) -> str:
-    """Return an instant with its offset; one without holds UTC (R4)."""
+    """Return an instant with its offset; one without holds UTC (R4), and says so in a way that no other does."""
     try:
         moment = datetime.fromisoformat(text)
-        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).isoformat()
+        if moment.tzinfo is None:
+            return moment.isoformat() + ASSUMED_UTC
+        return moment.isoformat()
     except (ValueError, OverflowError):
         raise ValueError("timestamp like 2026-01-17T12:00:00Z") from None
 
