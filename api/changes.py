@@ -1,6 +1,6 @@
 """The changes of a tenant's signals, in order and each exactly once, and the series of one item.
 
-Changes are numbered per tenant without a gap and in the order of their commits (docs/adr/0008-change-numbers.md), so a
+Changes are numbered per tenant without a gap and in the order of their commits (docs/adr/0009-change-numbers.md), so a
 page is whole when its numbers are; a cursor from before retention is refused, and never skips what was removed.
 """
 

@@ -98,6 +98,15 @@ def create(conn: Connection, tables: Sequence[str]) -> None:
             run_one(conn, statement)
 
 
+def renew(conn: Connection) -> None:
+    """Replace the functions of a host whose changes are captured by those of this version, in the caller's transaction.
+
+    The next refresh notices, and reads every row.
+    """
+    if captured(conn):
+        trigger_functions.create(conn)
+
+
 def is_ours(engine: Engine) -> bool:
     """Tell whether the source tables were created by our migrations: no host has to be asked then."""
     with engine.connect() as conn:

@@ -26,6 +26,7 @@ _COMPARED: Final[Mapping[str, Sequence[str]]] = {
     "run": (
         "id",
         "tenant_id",
+        "agent_id",
         "state",
         "status",
         "started_at",

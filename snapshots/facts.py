@@ -6,14 +6,16 @@ queues hold what has changed since. Source: architecture.md "Tables we own"; per
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
     Index,
+    Integer,
     Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from snapshots.tables import Bytewise, Instant, metadata
 
@@ -28,6 +31,16 @@ from snapshots.tables import Bytewise, Instant, metadata
 _EMPTIED: Final = {"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "5000"}
 #: Facts are replaced one by one.
 _REPLACED: Final = {"autovacuum_vacuum_scale_factor": "0.05", "fillfactor": "80"}
+
+
+def _cycle() -> list[Column[Any]]:
+    """Return the columns that hold a sequence of skills which comes again and again."""
+    return [
+        Column("cycle_period", Integer),
+        Column("cycle_repeats", BigInteger),
+        Column("cycle_skills", ARRAY(Bytewise)),
+    ]
+
 
 #: Append-only, duplicates allowed, no index: no writer of the host waits for another because of it.
 dirty_trace = Table(
@@ -84,6 +97,21 @@ trace_fact = Table(
     Column("slow_steps", BigInteger, nullable=False),
     Column("slow_ms", Numeric),
     Column("non_finite_durations", BigInteger, nullable=False),
+    Column(
+        "trace_steps", BigInteger, comment="Steps of the trace, of every skill; NULL without extras, as what follows"
+    ),
+    Column("span_steps", BigInteger, comment="From the first use to the last, both included, by step_index"),
+    Column("later_ms", Numeric, comment="Of the uses after the first"),
+    Column("later_cents", Numeric),
+    Column("later_after_error", BigInteger, comment="Of them, those that follow a step that failed"),
+    Column("repeat_ms", Numeric, comment="Of the uses that follow one of the same skill"),
+    Column("repeat_cents", Numeric),
+    Column("repeats_after_error", BigInteger),
+    Column("retry_ms", Numeric, comment="The share of the retries in the steps that were retried"),
+    Column("retry_cents", Numeric),
+    Column("outcome_low", Bytewise, comment="The first and the last of the outcomes, status/code, bytewise"),
+    Column("outcome_high", Bytewise),
+    *_cycle(),
     UniqueConstraint("trace_id", "tenant_id", "skill_id"),
     Index(None, "run_id"),
     Index(None, "started_at"),
@@ -103,6 +131,13 @@ run_pattern = Table(
     Column("total_retries", BigInteger),
     Column("slow_step_count", BigInteger),
     Column("avg_duration_ms", Numeric),
+    *_cycle(),
+    Column("density", Numeric, comment="Uses over the steps from the first to the last"),
+    Column("outcome_stable", Boolean),
+    Column("after_error", Boolean),
+    Column("wasted_ms", Numeric),
+    Column("wasted_cost_usd", Numeric),
+    Column("share_of_run", Numeric),
     UniqueConstraint("run_id", "tenant_id", "pattern_type", "skill_id"),
     postgresql_with=_REPLACED,
 )
@@ -129,6 +164,17 @@ agent_cost = Table(
     Column("baseline_stddev", Numeric),
     Column("baseline_run_count", BigInteger, nullable=False),
     Column("non_finite_costs", BigInteger, nullable=False),
+    Column("baseline_priced", BigInteger, comment="Runs with a cost above 0; NULL without extras, as what follows"),
+    Column("current_priced", BigInteger),
+    Column("baseline_log_median", Double),
+    Column("baseline_log_mad", Double, comment="Median absolute deviation of the logs"),
+    Column("baseline_log_mean_ad", Numeric, comment="Mean absolute deviation, where the median one is 0"),
+    Column("current_log_median", Double),
+    Column("baseline_total", Numeric),
+    Column("baseline_days", BigInteger, comment="Dates, in UTC, on which runs were completed"),
+    Column("baseline_last_at", Instant),
+    Column("spike_run_ids", ARRAY(Bytewise)),
+    Column("spike_costs", ARRAY(Numeric)),
     PrimaryKeyConstraint("tenant_id", "agent_id"),
     postgresql_with=_REPLACED,
 )
@@ -147,6 +193,7 @@ attention_fact = Table(
     Column("started_at", Instant),
     Column("completed_at", Instant),
     Column("heartbeat_at", Instant, comment="The last sign of life, or the start"),
+    Column("agent_id", Bytewise),
     PrimaryKeyConstraint("run_id", "tenant_id"),
     Index(None, "tenant_id"),
     Index(None, "started_at"),

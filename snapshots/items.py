@@ -61,6 +61,7 @@ cost_item = Table(
     Column("baseline_run_count", BigInteger, nullable=False),
     Column("z_score", Numeric, nullable=False),
     Column("is_anomaly", Boolean, nullable=False),
+    Column("robust_verdict", Text, comment="NULL without extras"),
     PrimaryKeyConstraint("tenant_id", "agent_id"),
     UniqueConstraint("tenant_id", "rank"),
     CheckConstraint("run_count > 0", name="run_count_positive"),

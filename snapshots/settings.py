@@ -73,6 +73,20 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Standard deviations over the baseline from which a cost is an anomaly",
     )
+    extras: Flag = Field(default=True, description="Say what the definition does not, in fields of its own")
+    cost_robust_score: float = Field(
+        3.5, gt=0, allow_inf_nan=False, description="Robust score from which a cost is an anomaly or a saver"
+    )
+    cost_robust_min_runs: int = Field(20, ge=1, description="Runs of the baseline that the robust verdict needs")
+    cost_min_effect_percent: float = Field(
+        50, gt=0, allow_inf_nan=False, description="Least rise of an agent's median cost that the robust verdict flags"
+    )
+    cost_min_effect_usd: float = Field(
+        0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Least effect on the day's bill that the robust verdict flags, dollars",
+    )
     abandoned_after_hours: int = Field(
         24, ge=1, description="A LIVE run without a heartbeat for this long is abandoned"
     )

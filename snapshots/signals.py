@@ -24,7 +24,7 @@ CAPABILITIES: Final = (
 READING: Final = tuple(name for name in CAPABILITIES if name != "activity.triage")
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "103_webhooks"
+SCHEMA_REVISION: Final = "104_webhooks"
 
 #: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
 SLOTS: Final = 64

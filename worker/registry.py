@@ -18,8 +18,8 @@ from snapshots.facts import (
     run_pattern,
     trace_fact,
 )
-from worker import stage
-from worker.signal import Kept, Keys, Movement, Queue, Signal, Step
+from worker import extras, stage
+from worker.signal import Kept, Keys, Movement, Queue, Signal, Step, plain
 from worker.weights import ATTENTION_WEIGHTS, WEIGHTS_VERSION
 
 if TYPE_CHECKING:
@@ -41,14 +41,9 @@ ATTENTION_COMPLETED: Final = timedelta(hours=24)
 ATTENTION_ITEMS: Final = 200
 
 
-def _plain(number: float) -> float:
-    """Return `number` without the fraction that it does not have: 5000, not 5000.0 (R4a)."""
-    return int(number) if number.is_integer() else number
-
-
 def _pattern_thresholds(settings: Settings) -> dict[str, object]:
     return {
-        "slow_step_ms": _plain(settings.slow_step_ms),
+        "slow_step_ms": plain(settings.slow_step_ms),
         "retry_min_total": settings.retry_min_total,
         "oscillation_min_pairs": settings.oscillation_min_pairs,
         "loop_min_uses": settings.loop_min_uses,
@@ -71,6 +66,7 @@ def _patterns_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
         **_pattern_thresholds(settings),
         "window_start": _pattern_start(settings, as_of),
         "pattern_rows": PATTERN_ROWS,
+        **extras.pattern_binds(),
         "confidence_version": CONFIDENCE_VERSION,
     }
 
@@ -80,14 +76,15 @@ def _patterns_window(settings: Settings, as_of: datetime) -> dict[str, str]:
 
 
 def _cost_stated(settings: Settings) -> dict[str, object]:
-    return {"z_threshold": _plain(settings.cost_z_threshold), "exclude_synthetic": settings.exclude_synthetic}
+    return {"z_threshold": plain(settings.cost_z_threshold), "exclude_synthetic": settings.exclude_synthetic}
 
 
 def _cost_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
     return {
         "current_start": as_of - COST_CURRENT,
         "baseline_start": as_of - COST_BASELINE,
-        "z_threshold": _plain(settings.cost_z_threshold),
+        "z_threshold": plain(settings.cost_z_threshold),
+        **extras.cost_binds(settings),
     }
 
 
@@ -171,6 +168,7 @@ _PATTERNS: Final = Signal(
         Step("pattern_facts", stage.stage_trace_fact, kept=_TRACE_FACTS),
         Step("pattern_runs", stage.stage_run_pattern, kept=_RUN_PATTERNS),
         Step("pattern_items", stage.stage_pattern_item),
+        Step("pattern_skills", stage.stage_pattern_skill, changed_query="pattern_changed_skills"),
         Step("pattern_content", stage.stage_content),
     ),
     item_stage=stage.stage_pattern_item,
@@ -184,6 +182,7 @@ _PATTERNS: Final = Signal(
     bound=_patterns_bound,
     movement=Movement("pattern_identities"),
     window=_patterns_window,
+    extras=extras.patterns_stated,
 )
 _COST: Final = Signal(
     name="cost",
@@ -203,6 +202,7 @@ _COST: Final = Signal(
     # A mean moves with every run: a tenth of it is a change, half of it more is worse.
     movement=Movement("cost_identities", step=0.1, worse_by=0.5),
     window=_cost_window,
+    extras=extras.cost_stated,
 )
 _ATTENTION: Final = Signal(
     name="attention",

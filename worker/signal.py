@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Column, Text, any_, func, select, tuple_
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
     from worker.shards import Shard
+
+#: Another one, and facts and answers are made anew: the extra fields changed their meaning.
+EXTRAS_VERSION: Final = "1.0"
 
 
 def in_stage(column: ColumnElement[object], noted: Column[object]) -> ColumnElement[bool]:
@@ -95,8 +98,9 @@ class Signal:
     """One signal: its steps in order, and where their parameters come from.
 
     `stated` is what the content says it was computed with; `bound` are the queries' own binds; `window` is the body's
-    `window` member, None where the signal has none. `queue` and `clock` (a query) say what changed since the last
-    refresh; `sources` are the tables whose triggers fill the queue, `tenants` is where the tenants with rows are found.
+    `window` member, None where the signal has none; `extras` is what the extra fields were computed with.
+    `queue` and `clock` (a query) say what changed since the last refresh; `sources` are the tables whose triggers fill
+    the queue, `tenants` is where the tenants with rows are found.
     `moves_with_clock` marks content that ages without a change of its rows (R26); `keeps_items` stores the items beside
     a content that holds the first of them alone.
     """
@@ -113,6 +117,7 @@ class Signal:
     bound: Callable[[Settings, datetime], Mapping[str, object]]
     movement: Movement
     window: Callable[[Settings, datetime], Mapping[str, str]] | None = None
+    extras: Callable[[Settings], Mapping[str, object]] | None = None
     moves_with_clock: bool = False
     keeps_items: bool = False
 
@@ -139,16 +144,27 @@ class Signal:
             "excluded": list(excluded),
             "exclude_synthetic": settings.exclude_synthetic,
             "stated_parameters": _json(self.stated(settings)),
+            "extras": settings.extras,
+            "stated_extras": _json(self._extras(settings)),
             **self.bound(settings, as_of),
         }
 
     def rules(self, settings: Settings) -> str:
         """Return what the facts depend on besides the source rows: another text, and they are made anew."""
-        return f"{self.rule_version} {_json(self.stated(settings))}"
+        extras = _json(self._extras(settings)) if settings.extras else "without extras"
+        return f"{self.rule_version} {_json(self.stated(settings))} {extras}"
+
+    def _extras(self, settings: Settings) -> Mapping[str, object]:
+        return {"extras_version": EXTRAS_VERSION, **({} if self.extras is None else self.extras(settings))}
 
     def window_json(self, settings: Settings, as_of: datetime) -> str | None:
         """Return the `window` member for `as_of` as JSON; None where the signal has none."""
         return None if self.window is None else _json(self.window(settings, as_of))
+
+
+def plain(number: float) -> float:
+    """Return `number` without the fraction that it does not have: 5000, not 5000.0 (R4a)."""
+    return int(number) if number.is_integer() else number
 
 
 def _json(member: Mapping[str, object]) -> str:

@@ -85,12 +85,31 @@ stage_pattern_item = _stage(
     *_texts("run_id", "skill_id"),
     *_counts("retry_count", "max_step_retries", "total_retries", "oscillation_count", "loop_depth", "slow_step_count"),
     *_numerics("avg_duration_ms"),
+    Column("cycle_period", Integer),
+    *_counts("cycle_repeats"),
+    Column("cycle_skills", ARRAY(Text)),
+    *_numerics("density"),
+    Column("outcome_stable", Boolean),
+    Column("after_error", Boolean),
+    *_numerics("wasted_ms", "wasted_cost_usd", "share_of_run"),
+)
+
+#: What the runs of a tenant that repeat a skill say together; empty without extras.
+stage_pattern_skill = _stage(
+    "stage_pattern_skill",
+    *_texts("tenant_id"),
+    Column("rank", Integer),
+    *_texts("skill_id"),
+    Column("pattern_types", ARRAY(Text)),
+    *_counts("run_count"),
+    Column("run_ids", ARRAY(Text)),
+    *_numerics("wasted_ms", "wasted_cost_usd"),
 )
 
 #: What the runs of an agent cost, in the current day and in the baseline.
 stage_agent_cost = _stage("stage_agent_cost", *_like(agent_cost))
 
-#: A row with a `run_count` of 0 carries `non_finite_costs` alone and is no item.
+#: A row with a `run_count` of 0 carries `non_finite_costs`, or an agent that fell silent, and is no item.
 stage_cost_item = _stage(
     "stage_cost_item",
     *_texts("tenant_id"),
@@ -105,6 +124,16 @@ stage_cost_item = _stage(
     *_numerics("z_score"),
     Column("is_anomaly", Boolean),
     *_counts("non_finite_costs"),
+    *(Column(name, Text) for name in ("robust_verdict", "robust_reason", "robust_method")),
+    *_counts("baseline_priced", "current_priced", "unpriced_runs"),
+    *(Column(name, Double) for name in ("median_usd", "mad_usd", "ratio", "effect_usd", "robust_score")),
+    Column("spike_run_ids", ARRAY(Text)),
+    Column("spike_costs", ARRAY(Numeric)),
+    *_numerics("volume_ratio"),
+    *_counts("peer_agents"),
+    *(Column(name, Double) for name in ("peer_median_usd", "peer_ratio")),
+    Column("baseline_last_at", DateTime(timezone=True)),
+    *(Column(name, Double) for name in ("spec_rate", "robust_rate")),
 )
 
 _SCORED: Final = (
@@ -125,6 +154,7 @@ def _scored_run() -> list[Column[Any]]:
         *_texts("state", "status"),
         Column("started_at", DateTime(timezone=True)),
         Column("is_abandoned", Boolean),
+        *_texts("agent_id"),
     ]
 
 

@@ -51,6 +51,17 @@ _RUN: Final = {
     "estimated_cost_usd": 0.0412,
 }
 
+_LOOP: Final = {
+    "cycle": {"period": 2, "repeats": 4, "skills": ["search", "read"]},
+    "density": 0.5714,
+    "outcome_stable": True,
+    "after_error": False,
+    "wasted_ms": 9300,
+    "wasted_cost_usd": 0.0045,
+    "share_of_run": 0.3333,
+    "evidence_basis": "skill_name_only",
+}
+
 BODIES: Final[dict[str, Any]] = {
     "Session": {"tenant_id": "acme", "capabilities": ["activity.attention_queue"], "valid_until": None},
     "Patterns": {
@@ -62,12 +73,24 @@ BODIES: Final[dict[str, Any]] = {
                 "count": 1,
                 "confidence": 0.82,
                 "details": {"skill_id": "search", "loop_depth": 5},
-                "runs": [{"run_id": "run_7f3a", "loop_depth": 5}],
+                "runs": [{"run_id": "run_7f3a", "loop_depth": 5, **_LOOP}],
+                **_LOOP,
             }
         ],
         "parameters": {"window_hours": 24, "loop_min_uses": 3},
         "confidence_version": "1.0",
         "data_quality": {"non_finite_durations": 0},
+        "by_skill": [
+            {
+                "skill_id": "search",
+                "pattern_types": ["tool_call_loop"],
+                "run_count": 40,
+                "run_ids": ["run_7f3a"],
+                "wasted_ms": 371000,
+                "wasted_cost_usd": 0.18,
+            }
+        ],
+        "extra_parameters": {"extras_version": "1.0", "cycle_max_steps": 2000},
         "snapshot": _SNAPSHOT,
     },
     "CostAnalysis": {
@@ -90,12 +113,32 @@ BODIES: Final[dict[str, Any]] = {
                 "run_count": 40,
                 "total_cost_usd": 12.4,
                 "baseline_run_count": 260,
+                "robust": {
+                    "method": "log_median_mad",
+                    "n_baseline": 260,
+                    "n_current": 40,
+                    "zero_cost_runs": 0,
+                    "median_usd": 0.11,
+                    "mad_usd": 0.07,
+                    "ratio": 2.4,
+                    "effect_usd": 6.16,
+                    "score": 6.1,
+                    "verdict": "anomaly",
+                    "reason": "costlier",
+                },
+                "spike_runs": [{"run_id": "run_7f3a", "cost_usd": 3.2, "ratio": 29.0909}],
+                "volume_ratio": 1.1,
+                "peer": None,
             }
         ],
         "total_anomalies": 1,
         "total_cost_usd": 12.4,
         "parameters": {"z_threshold": 2},
         "data_quality": {"non_finite_costs": 0},
+        "savers": [],
+        "silent_agents": [{"agent_id": "agent_3", "baseline_runs": 96, "last_run_at": "2026-01-15T08:30:00.000000Z"}],
+        "expected_false_flags": {"spec": 0.09, "robust": 0.0005},
+        "extra_parameters": {"extras_version": "1.0", "robust_score": 3.5},
         "snapshot": _SNAPSHOT,
     },
     "AttentionQueue": {
@@ -110,6 +153,10 @@ BODIES: Final[dict[str, Any]] = {
                 "contributions": {"risk": 0.35, "impact": 0.2, "latency": 0.1, "recency": 0.05, "evidence": 0},
                 "rank": 1,
                 "abandoned": False,
+                "links": {
+                    "patterns": [{"pattern_type": "tool_call_loop", "skill_id": "search"}],
+                    "cost": {"agent_id": "agent_12", "is_anomaly": True, "robust_verdict": "anomaly"},
+                },
             }
         ],
         "total_attention_items": 1,
@@ -117,6 +164,7 @@ BODIES: Final[dict[str, Any]] = {
         "weights_version": "1.0",
         "generated_at": _AT,
         "parameters": {"hide_abandoned": False},
+        "links_as_of": {"patterns": _AT, "cost": _AT},
         "snapshot": _SNAPSHOT,
     },
     "ChangeList": {

@@ -37,6 +37,11 @@ ITEM_EXTRAS: Final[dict[str, Schema]] = {
 }
 _GONE: Final = array(record({"fingerprint": FINGERPRINT, "key": named("ItemKey")}))
 LIST_MOVEMENT: Final = record({"left_since_previous": _GONE, "left_24h": _GONE})
+#: What the body carries beside its list.
+LIST_EXTRAS: Final[dict[str, Schema]] = {
+    "movement": named("ListMovement"),
+    "snoozed_hidden": integer("With snoozed=hide: how many items were taken out."),
+}
 
 TRIAGE: Final = record(
     {

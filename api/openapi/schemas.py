@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.openapi import movement
+from api.openapi import extras, movement
 from api.openapi.console import SESSION
 from api.openapi.run import RUN_DETAIL, RUN_SIGNALS, STEP, TRACE
 from api.openapi.shapes import (
@@ -54,6 +54,7 @@ PATTERN_RUN: Final = record(
         "loop_depth": integer("Uses of the skill in a trace, up to the loop window."),
         "slow_step_count": integer(),
         "avg_duration_ms": number("Of the slow steps, milliseconds."),
+        **extras.PATTERN_EXTRAS,
     },
     optional=(
         "retry_count",
@@ -63,6 +64,7 @@ PATTERN_RUN: Final = record(
         "loop_depth",
         "slow_step_count",
         "avg_duration_ms",
+        *extras.PATTERN_EXTRAS,
     ),
     description="The columns of the pattern's query (R14).",
 )
@@ -95,9 +97,10 @@ PATTERN: Final = record(
             ),
         ),
         "runs": array(named("PatternRun")),
+        **extras.PATTERN_EXTRAS,
         **movement.ITEM_EXTRAS,
     },
-    optional=tuple(movement.ITEM_EXTRAS),
+    optional=(*extras.PATTERN_EXTRAS, *movement.ITEM_EXTRAS),
 )
 PATTERNS: Final = record(
     {
@@ -106,11 +109,11 @@ PATTERNS: Final = record(
         "parameters": _PARAMETERS,
         "confidence_version": text(),
         "data_quality": record({"non_finite_durations": integer()}),
-        "movement": named("ListMovement"),
-        "snoozed_hidden": integer("With snoozed=hide: how many items were taken out."),
+        **extras.PATTERNS_EXTRAS,
+        **movement.LIST_EXTRAS,
         "snapshot": named("Snapshot"),
     },
-    optional=("movement", "snoozed_hidden"),
+    optional=(*extras.PATTERNS_EXTRAS, *movement.LIST_EXTRAS),
 )
 
 AGENT_COST: Final = record(
@@ -124,9 +127,10 @@ AGENT_COST: Final = record(
         "run_count": integer(minimum=1),
         "total_cost_usd": _MONEY,
         "baseline_run_count": integer(),
+        **extras.AGENT_EXTRAS,
         **movement.ITEM_EXTRAS,
     },
-    optional=tuple(movement.ITEM_EXTRAS),
+    optional=(*extras.AGENT_EXTRAS, *movement.ITEM_EXTRAS),
 )
 COST_ANALYSIS: Final = record(
     {
@@ -146,11 +150,11 @@ COST_ANALYSIS: Final = record(
         "total_cost_usd": _MONEY,
         "parameters": _PARAMETERS,
         "data_quality": record({"non_finite_costs": integer()}),
-        "movement": named("ListMovement"),
-        "snoozed_hidden": integer("With snoozed=hide: how many items were taken out."),
+        **extras.COST_EXTRAS,
+        **movement.LIST_EXTRAS,
         "snapshot": named("Snapshot"),
     },
-    optional=("movement", "snoozed_hidden"),
+    optional=(*extras.COST_EXTRAS, *movement.LIST_EXTRAS),
 )
 
 _SHARE: Final = number(minimum=0, maximum=1)
@@ -169,9 +173,10 @@ ATTENTION_ITEM: Final = record(
         "contributions": named("Contributions"),
         "rank": integer(minimum=1),
         "abandoned": boolean("LIVE, without a heartbeat for long."),
+        **extras.ITEM_EXTRAS,
         **movement.ITEM_EXTRAS,
     },
-    optional=tuple(movement.ITEM_EXTRAS),
+    optional=(*extras.ITEM_EXTRAS, *movement.ITEM_EXTRAS),
 )
 ATTENTION_QUEUE: Final = record(
     {
@@ -181,11 +186,11 @@ ATTENTION_QUEUE: Final = record(
         "weights_version": text(),
         "generated_at": moment("The instant that the scores were computed for (R26)."),
         "parameters": _PARAMETERS,
-        "movement": named("ListMovement"),
-        "snoozed_hidden": integer("With snoozed=hide: how many items were taken out."),
+        **extras.QUEUE_EXTRAS,
+        **movement.LIST_EXTRAS,
         "snapshot": named("Snapshot"),
     },
-    optional=("movement", "snoozed_hidden"),
+    optional=(*extras.QUEUE_EXTRAS, *movement.LIST_EXTRAS),
 )
 
 STATUS_SUMMARY: Final = record(
@@ -297,6 +302,7 @@ PROBLEM: Final = record(
 SCHEMAS: Final[dict[str, Schema]] = {
     **movement.SCHEMAS,
     "Snapshot": SNAPSHOT,
+    **extras.SCHEMAS,
     "PatternRun": PATTERN_RUN,
     "Pattern": PATTERN,
     "Patterns": PATTERNS,

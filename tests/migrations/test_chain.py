@@ -28,9 +28,10 @@ REVISIONS: Final = (
     "098_incremental_refresh",
     "099_read_layer",
     "100_quarantine",
-    "101_movement",
-    "102_triage",
-    "103_webhooks",
+    "101_extras",
+    "102_movement",
+    "103_triage",
+    "104_webhooks",
 )
 
 

@@ -22,6 +22,12 @@ def defaults() -> Settings:
     return load()
 
 
+@pytest.fixture
+def bare() -> Settings:
+    """Return the settings of a deployment that asks for the definition alone."""
+    return load(extras=False)
+
+
 @pytest.fixture(params=["aware times", "naive times"])
 def host(request: pytest.FixtureRequest, conn: Connection) -> Connection:
     """Return a connection to our own source tables, and to a host's whose `runs` hold UTC without a zone (R4)."""

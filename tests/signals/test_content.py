@@ -57,12 +57,12 @@ def test_a_tenant_without_findings_is_served_the_specs_empty_shapes(conn: Connec
     assert attention["generated_at"] == "2026-01-17T12:00:00.000000Z"
 
 
-def test_the_specs_retry_loop_has_its_confidence(conn: Connection, defaults: Settings) -> None:
+def test_the_specs_retry_loop_has_its_confidence(conn: Connection, bare: Settings) -> None:
     """R15: a mean of 4.5 retries over two runs gives 0.95."""
     _steps(conn, "run_abc", {"retry_count": 3}, {"retry_count": 2})
     _steps(conn, "run_def", {"retry_count": 4})
 
-    assert _content(conn, "patterns", defaults)["patterns"] == [
+    assert _content(conn, "patterns", bare)["patterns"] == [
         {
             "pattern_type": "retry_loop",
             "run_ids": ["run_abc", "run_def"],
@@ -77,12 +77,12 @@ def test_the_specs_retry_loop_has_its_confidence(conn: Connection, defaults: Set
     ]
 
 
-def test_the_specs_tool_call_loop_has_its_confidence(conn: Connection, defaults: Settings) -> None:
+def test_the_specs_tool_call_loop_has_its_confidence(conn: Connection, bare: Settings) -> None:
     """R15: a depth of 5 gives 0.82."""
     other = ({"skill_id": f"other-{n}"} for n in range(5))
     _steps(conn, "run_xyz", *(step for pair in other for step in ({"skill_id": "llm_invoke_v2"}, pair)))
 
-    (entry,) = _content(conn, "patterns", defaults)["patterns"]
+    (entry,) = _content(conn, "patterns", bare)["patterns"]
 
     assert entry == {
         "pattern_type": "tool_call_loop",
@@ -179,7 +179,7 @@ def test_costs_that_are_not_finite_are_counted(conn: Connection, defaults: Setti
         assert (content["agents"], content["data_quality"]) == ([], {"non_finite_costs": 3})
 
 
-def test_cost_has_the_specs_members_and_rounds_money_once(conn: Connection, defaults: Settings) -> None:
+def test_cost_has_the_specs_members_and_rounds_money_once(conn: Connection, bare: Settings) -> None:
     old = {"started_at": AS_OF - 3 * _DAY, "completed_at": AS_OF - 3 * _DAY}
     for cost in ("1", "2", "4"):
         insert_run(conn, estimated_cost_usd=cost, agent_id="a", **old)
@@ -187,7 +187,7 @@ def test_cost_has_the_specs_members_and_rounds_money_once(conn: Connection, defa
         insert_run(conn, estimated_cost_usd=cost, agent_id="a")
     insert_run(conn, estimated_cost_usd="0.000000004", agent_id="b")
 
-    content = _content(conn, "cost", defaults)
+    content = _content(conn, "cost", bare)
 
     first = {"agent_id": "a", "current_cost_usd": 13.5, "baseline_avg_usd": 2.33333333, "baseline_p95_usd": 3.8}
     assert content["agents"][0] == {

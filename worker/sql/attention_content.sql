@@ -1,7 +1,8 @@
 -- The attention queue as readers get it: the first items, and all of them apart for other limits (R23, R24, R26).
--- reads: pg_temp.stage_attention_run, pg_temp.stage_attention_item
+-- reads: pg_temp.stage_attention_run, pg_temp.stage_attention_item, signals.snapshot, signals.pattern_item,
+--     signals.cost_item
 -- grain: tenant, and the empty tenant whose content is that of a tenant without findings
--- params: as_of, weights_version, queue_limit, hide_abandoned, stated_parameters
+-- params: as_of, weights_version, queue_limit, hide_abandoned, stated_parameters, extras
 with tenant_total as (
     select
         tenant_id,
@@ -22,9 +23,51 @@ with tenant_total as (
     group by tenant_id
 ),
 
-queued_item as (
+-- What the other signals last said, where that was not later than the queue's own instant (ADR 0008).
+other_signal as (
     select
         tenant_id,
+        max(as_of) filter (where signal = 'patterns') as patterns_as_of,
+        max(as_of) filter (where signal = 'cost') as cost_as_of
+    from signals.snapshot
+    where
+        signal in ('patterns', 'cost')
+        and as_of <= cast(:as_of as timestamptz)
+        and tenant_id = any(array(select tenant_total.tenant_id from tenant_total))
+        and cast(:extras as boolean)
+    group by tenant_id
+),
+
+pattern_link as (
+    select
+        pattern_item.tenant_id,
+        pattern_item.run_id,
+        string_agg(
+            '{"pattern_type":"' || pattern_item.pattern_type || '","skill_id":'
+            || coalesce(cast(to_json(pattern_item.skill_id) as text), 'null') || '}', ','
+            order by pattern_item.pattern_type asc, pattern_item.rank asc
+        ) as links
+    from other_signal
+    inner join signals.pattern_item on pattern_item.tenant_id = other_signal.tenant_id
+    where other_signal.patterns_as_of is not null
+    group by pattern_item.tenant_id, pattern_item.run_id
+),
+
+cost_link as (
+    select
+        cost_item.tenant_id,
+        cost_item.agent_id,
+        '{"agent_id":' || to_json(cost_item.agent_id) || ',"is_anomaly":' || to_json(cost_item.is_anomaly)
+        || ',"robust_verdict":' || coalesce(cast(to_json(cost_item.robust_verdict) as text), 'null') || '}' as link
+    from other_signal
+    inner join signals.cost_item on cost_item.tenant_id = other_signal.tenant_id
+    where other_signal.cost_as_of is not null
+),
+
+written_item as (
+    select
+        tenant_id,
+        agent_id,
         rank,
         run_id,
         reasons,
@@ -60,6 +103,26 @@ queued_item as (
     from pg_temp.stage_attention_item
 ),
 
+queued_item as (
+    select
+        written_item.tenant_id,
+        written_item.rank,
+        written_item.run_id,
+        written_item.reasons,
+        case
+            when cast(:extras as boolean)
+                then
+                    left(written_item.item, -1) || ',"links":{"patterns":[' || coalesce(pattern_link.links, '')
+                    || '],"cost":' || coalesce(cost_link.link, 'null') || '}}'
+            else written_item.item
+        end as item
+    from written_item
+    left join pattern_link
+        on pattern_link.tenant_id = written_item.tenant_id and pattern_link.run_id = written_item.run_id
+    left join cost_link
+        on cost_link.tenant_id = written_item.tenant_id and cost_link.agent_id = written_item.agent_id
+),
+
 item_list as (
     select
         tenant_id,
@@ -93,17 +156,31 @@ tenant_queue as (
 )
 
 select
-    tenant_id,
-    '{"queue":[' || first_items
-    || '],"total_attention_items":' || qualifying_count
-    || ',"abandoned_items":' || abandoned_count
+    tenant_queue.tenant_id,
+    '{"queue":[' || tenant_queue.first_items
+    || '],"total_attention_items":' || tenant_queue.qualifying_count
+    || ',"abandoned_items":' || tenant_queue.abandoned_count
     || ',"weights_version":' || to_json(cast(:weights_version as text))
     || ',"generated_at":"' || to_char(cast(:as_of as timestamptz), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","parameters":' || cast(:stated_parameters as text) || '}' as content,
-    items,
+    || '","parameters":' || cast(:stated_parameters as text)
+    || case
+        when cast(:extras as boolean)
+            then ',"links_as_of":' || (
+                select cast(row_to_json(instants) as text)
+                from (
+                    select
+                        to_char(other_signal.patterns_as_of, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as patterns,
+                        to_char(other_signal.cost_as_of, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as cost
+                ) as instants
+            )
+        else ''
+    end
+    || '}' as content,
+    tenant_queue.items,
     md5(
-        static_hash || ' ' || qualifying_count || ' ' || abandoned_count || ' ' || cast(:weights_version as text)
-        || cast(:stated_parameters as text)
+        tenant_queue.static_hash || ' ' || tenant_queue.qualifying_count || ' ' || tenant_queue.abandoned_count || ' '
+        || cast(:weights_version as text) || cast(:stated_parameters as text)
     ) as basis,
-    shape
+    tenant_queue.shape
 from tenant_queue
+left join other_signal on other_signal.tenant_id = tenant_queue.tenant_id

@@ -31,7 +31,8 @@ select
     run.status,
     run.started_at,
     run.completed_at,
-    coalesce(run.last_seen_at, run.started_at) as heartbeat_at
+    coalesce(run.last_seen_at, run.started_at) as heartbeat_at,
+    coalesce(run.agent_id, 'unknown') as agent_id
 from signals.source_run as run
 where
     run.tenant_id <> ''

@@ -37,7 +37,8 @@ select
     ranked_run.state,
     ranked_run.status,
     ranked_run.started_at,
-    ranked_run.is_abandoned
+    ranked_run.is_abandoned,
+    ranked_run.agent_id
 from ranked_run
 left join snoozed_total on snoozed_total.tenant_id = ranked_run.tenant_id
 where ranked_run.rank <= cast(:item_limit as integer) + coalesce(snoozed_total.snoozed_count, 0)

@@ -48,5 +48,6 @@ select
     weighted_run.state,
     weighted_run.status,
     weighted_run.started_at,
-    weighted_run.is_abandoned
+    weighted_run.is_abandoned,
+    weighted_run.agent_id
 from weighted_run

@@ -1,7 +1,7 @@
 -- Finds the response content of the pattern signal: one entry per pattern, for two of the patterns per skill (R14).
--- reads: pg_temp.stage_pattern_item, pg_temp.stage_run_pattern
+-- reads: pg_temp.stage_pattern_item, pg_temp.stage_run_pattern, pg_temp.stage_pattern_skill
 -- grain: one row per tenant with findings, and one under the empty name for tenants without any
--- params: stated_parameters, confidence_version
+-- params: stated_parameters, confidence_version, extras, stated_extras
 with confidence_rule (pattern_type, position, base, slope, origin, ceiling) as (
     -- R15: base + slope * (evidence - origin), never above the ceiling. The third has a ceiling for the deployments
     -- whose loop window is longer than the spec's five steps, where it would pass 1.
@@ -50,8 +50,41 @@ described_item as (
                         trim_scale(round(item.avg_duration_ms, 4)) as avg_duration_ms
                 ) as described
             )
-        end as run_json
+        end as run_json,
+        (
+            select row_to_json(found.*) from (
+                select
+                    item.cycle_period as period,
+                    item.cycle_repeats as repeats,
+                    item.cycle_skills as skills
+            ) as found
+            where item.cycle_period is not null
+        ) as cycle
     from pg_temp.stage_pattern_item as item
+),
+
+-- What is said beside the definition follows its members (R17).
+written_item as (
+    select
+        described_item.*,
+        case
+            when cast(:extras as boolean)
+                then left(cast(described_item.run_json as text), -1) || ',' || (
+                    select substr(cast(row_to_json(extra.*) as text), 2) from (
+                        select
+                            described_item.cycle,
+                            trim_scale(round(described_item.density, 4)) as density,
+                            described_item.outcome_stable,
+                            described_item.after_error,
+                            trim_scale(round(described_item.wasted_ms, 4)) as wasted_ms,
+                            trim_scale(round(described_item.wasted_cost_usd, 8)) as wasted_cost_usd,
+                            trim_scale(round(described_item.share_of_run, 4)) as share_of_run,
+                            'skill_name_only' as evidence_basis
+                    ) as extra
+                )
+            else cast(described_item.run_json as text)
+        end as run_text
+    from described_item
 ),
 
 entry as (
@@ -62,10 +95,18 @@ entry as (
         min(item.rank) as strongest_rank,
         count(*) as run_count,
         array_agg(item.run_id order by item.rank asc) as run_ids,
-        string_agg(cast(item.run_json as text), ',' order by item.rank asc) as runs,
+        string_agg(item.run_text, ',' order by item.rank asc) as runs,
         avg(item.total_retries) as avg_retries,
-        avg(item.avg_duration_ms) as avg_duration_ms
-    from described_item as item
+        avg(item.avg_duration_ms) as avg_duration_ms,
+        -- The strongest run that has one.
+        (array_agg(item.cycle order by item.rank asc) filter (where item.cycle is not null))[1] as cycle,
+        avg(item.density) as density,
+        bool_and(item.outcome_stable) as outcome_stable,
+        bool_and(item.after_error) as after_error,
+        sum(item.wasted_ms) as wasted_ms,
+        sum(item.wasted_cost_usd) as wasted_cost_usd,
+        avg(item.share_of_run) as share_of_run
+    from written_item as item
     group by item.tenant_id, item.pattern_type, item.skill_id
 ),
 
@@ -140,22 +181,72 @@ written_entry as (
                     detailed_entry.details,
                     cast('[' || detailed_entry.runs || ']' as json) as runs
             ) as written
-        ) as entry_json
+        ) as entry_json,
+        case
+            when cast(:extras as boolean)
+                then (
+                    select cast(row_to_json(extra.*) as text) from (
+                        select
+                            detailed_entry.cycle,
+                            trim_scale(round(detailed_entry.density, 4)) as density,
+                            detailed_entry.outcome_stable,
+                            detailed_entry.after_error,
+                            trim_scale(round(detailed_entry.wasted_ms, 4)) as wasted_ms,
+                            trim_scale(round(detailed_entry.wasted_cost_usd, 8)) as wasted_cost_usd,
+                            trim_scale(round(detailed_entry.share_of_run, 4)) as share_of_run,
+                            'skill_name_only' as evidence_basis
+                    ) as extra
+                )
+        end as extra_json
     from detailed_entry
     inner join confidence_rule on detailed_entry.pattern_type = confidence_rule.pattern_type
 ),
 
-pattern_list as (
+whole_entry as (
     select
         written_entry.tenant_id,
+        written_entry.position,
+        written_entry.strongest_rank,
+        case
+            when written_entry.extra_json is null then written_entry.entry_json
+            else left(written_entry.entry_json, -1) || ',' || substr(written_entry.extra_json, 2)
+        end as entry_json
+    from written_entry
+),
+
+pattern_list as (
+    select
+        whole_entry.tenant_id,
         string_agg(
-            written_entry.entry_json, ',' order by written_entry.position asc, written_entry.strongest_rank asc
+            whole_entry.entry_json, ',' order by whole_entry.position asc, whole_entry.strongest_rank asc
         ) as patterns,
         array_agg(
-            written_entry.entry_json order by written_entry.position asc, written_entry.strongest_rank asc
+            whole_entry.entry_json order by whole_entry.position asc, whole_entry.strongest_rank asc
         ) as items
-    from written_entry
-    group by written_entry.tenant_id
+    from whole_entry
+    group by whole_entry.tenant_id
+),
+
+skill_list as (
+    select
+        skill.tenant_id,
+        string_agg(
+            cast(
+                (
+                    select row_to_json(written.*) from (
+                        select
+                            skill.skill_id,
+                            skill.pattern_types,
+                            skill.run_count,
+                            skill.run_ids,
+                            trim_scale(round(skill.wasted_ms, 4)) as wasted_ms,
+                            trim_scale(round(skill.wasted_cost_usd, 8)) as wasted_cost_usd
+                    ) as written
+                ) as text
+            ), ',' order by skill.rank asc
+        ) as skills
+    from pg_temp.stage_pattern_skill as skill
+    group by skill.tenant_id
 ),
 
 data_quality as (
@@ -183,10 +274,17 @@ answer as (
         || '],"parameters":' || cast(:stated_parameters as text)
         || ',"confidence_version":' || to_json(cast(:confidence_version as text))
         || ',"data_quality":{"non_finite_durations":' || coalesce(data_quality.non_finite_durations, 0)
-        || '}}' as content
+        || '}' || case
+            when cast(:extras as boolean)
+                then
+                    ',"by_skill":[' || coalesce(skill_list.skills, '')
+                    || '],"extra_parameters":' || cast(:stated_extras as text)
+            else ''
+        end || '}' as content
     from answered_tenant
     left join pattern_list on answered_tenant.tenant_id = pattern_list.tenant_id
     left join data_quality on answered_tenant.tenant_id = data_quality.tenant_id
+    left join skill_list on answered_tenant.tenant_id = skill_list.tenant_id
 )
 
 select

@@ -25,6 +25,15 @@ select
     case when pattern_type = 'step_oscillation' then strength end as oscillation_count,
     case when pattern_type = 'tool_call_loop' then strength end as loop_depth,
     slow_step_count,
-    avg_duration_ms
+    avg_duration_ms,
+    cycle_period,
+    cycle_repeats,
+    cycle_skills,
+    density,
+    outcome_stable,
+    after_error,
+    wasted_ms,
+    wasted_cost_usd,
+    share_of_run
 from ranked_pattern
 where rank <= cast(:pattern_rows as integer)

@@ -12,7 +12,16 @@ select
     strongest.max_step_retries,
     strongest.total_retries,
     strongest.slow_step_count,
-    strongest.avg_duration_ms
+    strongest.avg_duration_ms,
+    strongest.cycle_period,
+    strongest.cycle_repeats,
+    strongest.cycle_skills,
+    strongest.density,
+    strongest.outcome_stable,
+    strongest.after_error,
+    strongest.wasted_ms,
+    strongest.wasted_cost_usd,
+    strongest.share_of_run
 from (select distinct tenant_id from pg_temp.stage_tenant) as changed
 cross join
     (
@@ -37,7 +46,16 @@ select
     run_pattern.max_step_retries,
     run_pattern.total_retries,
     run_pattern.slow_step_count,
-    run_pattern.avg_duration_ms
+    run_pattern.avg_duration_ms,
+    run_pattern.cycle_period,
+    run_pattern.cycle_repeats,
+    run_pattern.cycle_skills,
+    run_pattern.density,
+    run_pattern.outcome_stable,
+    run_pattern.after_error,
+    run_pattern.wasted_ms,
+    run_pattern.wasted_cost_usd,
+    run_pattern.share_of_run
 from signals.run_pattern
 where
     run_pattern.pattern_type = 'non_finite_durations'

@@ -1,7 +1,7 @@
 """What people say of items: an append-only list of events, and the state that follows from it.
 
-Revision ID: 102_triage
-Revises: 101_movement
+Revision ID: 103_triage
+Revises: 102_movement
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from alembic import op
 from migrations import statements
 from migrations.access import allow_triage, protect_tenant_tables, revoke_triage
 
-revision = "102_triage"
-down_revision = "101_movement"
+revision = "103_triage"
+down_revision = "102_movement"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    statements.run("102_triage")
+    statements.run("103_triage")
     protect_tenant_tables(("triage_event", "triage"))
     allow_triage()
 

@@ -2,8 +2,8 @@
 
 Every snapshot is published anew by the next refresh, so that each item has its state at once.
 
-Revision ID: 101_movement
-Revises: 100_quarantine
+Revision ID: 102_movement
+Revises: 101_extras
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from alembic import op
 from migrations import statements
 from migrations.access import protect_tenant_tables
 
-revision = "101_movement"
-down_revision = "100_quarantine"
+revision = "102_movement"
+down_revision = "101_extras"
 branch_labels = None
 depends_on = None
 
@@ -24,7 +24,7 @@ TABLES: Final = ("movement", "item_state", "signal_change", "change_counter")
 
 
 def upgrade() -> None:
-    statements.run("101_movement")
+    statements.run("102_movement")
     protect_tenant_tables(TABLES)
 
 

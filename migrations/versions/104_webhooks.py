@@ -1,7 +1,7 @@
 """Where changes are told to, and what could not be told.
 
-Revision ID: 103_webhooks
-Revises: 102_triage
+Revision ID: 104_webhooks
+Revises: 103_triage
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from alembic import op
 from migrations import statements
 from migrations.access import protect_worker_tables
 
-revision = "103_webhooks"
-down_revision = "102_triage"
+revision = "104_webhooks"
+down_revision = "103_triage"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    statements.run("103_webhooks")
+    statements.run("104_webhooks")
     protect_worker_tables(("webhook", "dead_letter"))
 
 
