@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full test-laws test-hostile lint bench-reads chaos bench soak console lock clean
+.PHONY: help install up test test-full test-laws test-hostile lint bench-extras bench-verdicts bench-reads chaos bench soak console lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -51,6 +51,12 @@ chaos: $(INSTALLED) ## Faults of every kind against a whole installation, 15 min
 
 bench: $(INSTALLED) ## Refresh beside the spec's SQL per tenant and materialized views; ARGS="--scale s" takes the smallest scale
 	$(PYTHON) -m benchmarks.refresh $(ARGS)
+
+bench-extras: $(INSTALLED) ## Ticks with the extra fields and without, in turns; ARGS="--scale m"
+	$(PYTHON) -m benchmarks.extras $(ARGS)
+
+bench-verdicts: $(INSTALLED) ## False flags and detections of the two rules on cost, simulated; ARGS="--agents 4000"
+	$(PYTHON) -m benchmarks.verdicts $(ARGS)
 
 bench-reads: $(INSTALLED) ## The read layer beside a constant body and the spec's live SQL, with wrk; ARGS="--scale m"
 	$(PYTHON) -m benchmarks.reads $(ARGS)

@@ -50,6 +50,19 @@ def filled_database(scale: Scale, kept_in: Path | None = None) -> Iterator[tuple
 
     The cluster stays in `kept_in`, and is filled once; without it, it goes. Raises ActivityError for other rows there.
     """
+    with _migrated(kept_in) as (engine, folder):
+        yield engine, _filled_once(engine, scale, folder / "filled.json")
+
+
+@contextmanager
+def empty_database() -> Iterator[Engine]:
+    """Yield an engine on a private cluster with a migrated database, which goes."""
+    with _migrated(None) as (engine, _):
+        yield engine
+
+
+@contextmanager
+def _migrated(kept_in: Path | None) -> Iterator[tuple[Engine, Path]]:
     with tempfile.TemporaryDirectory(prefix="activity-bench-") as passing:
         folder = kept_in or Path(passing)
         cluster = PostgresCluster(EMBEDDED_BINARIES, folder / "postgres", durable=False, settings=_server())
@@ -58,8 +71,7 @@ def filled_database(scale: Scale, kept_in: Path | None = None) -> Iterator[tuple
             engine = connect(cluster.superuser_url(), name="activity bench", pool_size=6)
             ensure_roles(normalise(cluster.superuser_url()), {})
             runner.upgrade(cluster.superuser_url())
-            as_of = _filled_once(engine, scale, folder / "filled.json")
-            yield engine, as_of
+            yield engine, folder
             engine.dispose()
         finally:
             cluster.stop()

@@ -37,7 +37,7 @@ PATTERN_EXTRAS: Final[dict[str, Schema]] = {
     "outcome_stable": nullable(
         boolean("Whether all uses share status and outcome code; if not, it may be polling, or progress.")
     ),
-    "after_error": nullable(boolean("Whether at least half of the repeats follow a step that failed.")),
+    "after_error": nullable(boolean("Whether at least half of the repeats follow a use of the skill that failed.")),
     "wasted_ms": nullable(number("Time of the repeats after the first, milliseconds.", minimum=0)),
     "wasted_cost_usd": nullable(number("Cost of the repeats after the first, US dollars.", minimum=0)),
     "share_of_run": nullable({**_SHARE, "description": "The repeats among the run's steps."}),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tests.factories import AS_OF, TENANT, insert_step, insert_trace
 from worker.extras import CYCLE_MAX_STEPS
@@ -111,10 +111,14 @@ def test_outcomes_are_stable_when_status_and_code_are_shared(conn: Connection, d
 def test_repeats_after_a_failure_are_told_from_others(conn: Connection, defaults: Settings) -> None:
     _trace(conn, "failing", "AAAA", **_FAILED)
     _trace(conn, "fine", "BBBB")
+    apologetic = insert_trace(conn, run_id="apologetic")
+    for position, skill in enumerate("CrCrCr"):
+        insert_step(conn, apologetic, position, skill_id=skill, **(_FAILED if skill == "C" else {}))
 
-    entries = _entries(conn, defaults, "step_oscillation")
+    entries, loops = (_entries(conn, defaults, name) for name in ("step_oscillation", "tool_call_loop"))
 
     assert (entries["A"]["after_error"], entries["B"]["after_error"]) == (True, False)
+    assert (loops["C"]["after_error"], loops["r"]["after_error"]) == (True, False)
 
 
 def test_what_is_wasted_is_what_the_repeats_took(conn: Connection, defaults: Settings) -> None:
@@ -186,8 +190,14 @@ def test_archived_steps_are_outside(conn: Connection, defaults: Settings) -> Non
 
 
 def test_a_cycle_is_sought_at_the_start_of_a_long_trace(conn: Connection, defaults: Settings) -> None:
-    _trace(conn, "early", [*"ABABAB", *(f"s{n}" for n in range(CYCLE_MAX_STEPS))])
-    _trace(conn, "late", [*(f"s{n}" for n in range(CYCLE_MAX_STEPS)), *"CDCDCD"])
+    _trace(conn, "early", "ABABAB")
+    late = insert_trace(conn, run_id="late")
+    fill = text(
+        "insert into aos_trace_steps (trace_id, step_index, skill_id)"
+        " select :trace_id, n, case when n <= :steps then 's' || n else (array['C', 'D'])[1 + n % 2] end"
+        " from generate_series(1, :steps + 6) as n"
+    )
+    conn.execute(fill, {"trace_id": late, "steps": CYCLE_MAX_STEPS})
 
     entries = _entries(conn, defaults, "tool_call_loop")
 

@@ -109,19 +109,14 @@ cross join
                             then source_step.duration_ms
                     end as slow_ms,
                     source_step.duration_ms >= 'Infinity' or source_step.duration_ms = '-Infinity' as is_non_finite,
-                    case
-                        when cast(:extras as boolean)
-                            then row_number() over (
-                                partition by source_step.skill_id
-                                order by source_step.step_index
-                            ) > 1
-                    end as is_later,
+                    case when cast(:extras as boolean) then row_number() over by_skill > 1 end as is_later,
+                    -- The skill's last use failed, whatever came between: an apology is no success.
                     case
                         when cast(:extras as boolean)
                             then lag(
                                 source_step.status in ('failed', 'failure', 'error', 'timeout')
                                 or source_step.outcome_category in ('FAILURE', 'ERROR', 'TIMEOUT')
-                            ) over in_order
+                            ) over by_skill
                     end as is_after_error,
                     -- Below zero, or beyond what a clock or a bill can say, is no evidence (R4a).
                     case
@@ -133,7 +128,9 @@ cross join
                     coalesce(source_step.status, '') || '/' || coalesce(source_step.outcome_code, '') as outcome
                 from signals.source_step
                 where source_step.trace_id = source_trace.trace_id
-                window in_order as (order by source_step.step_index)
+                window
+                    in_order as (order by source_step.step_index),
+                    by_skill as (partition by source_step.skill_id order by source_step.step_index)
             ) as trace_step
             group by trace_step.skill_id
         ) as trace_skill
