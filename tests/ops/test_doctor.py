@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ops.doctor.findings import Diagnosis
+    from tests.postgres import Server
 
 HOST = Path(__file__).parents[1] / "host_094.sql"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "writer-contract.md"
@@ -39,14 +40,30 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "writer-contract.md"
 def host(empty_database: str) -> Iterator[Engine]:
     """Yield an engine on a host at 094 with some rows, without our schema."""
     engine = connect(empty_database)
+    fill(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def shared_host(server: Server) -> Iterator[Engine]:
+    """Yield an engine on such a host for tests that roll back."""
+    url = server.create_empty_database()
+    engine = connect(url)
+    fill(engine)
+    yield engine
+    engine.dispose()
+    server.drop_database(url)
+
+
+def fill(engine: Engine) -> None:
+    """Make an empty database a host at 094 with some rows."""
     with engine.begin() as conn:
         conn.exec_driver_sql(HOST.read_text().replace("%", "%%"))
         some = rows()
         store(
             conn, {**some, "runs": [{**run, "goal": "g", "agent_id": run["agent_id"] or "a"} for run in some["runs"]]}
         )
-    yield engine
-    engine.dispose()
 
 
 def visited(engine: Engine) -> Diagnosis:
@@ -145,12 +162,17 @@ def test_a_host_that_writes_all_it_should_is_well_before_and_after_our_schema(ho
         ("create table part () inherits (runs)", "runs.capture", "note", "is partitioned or inherited from"),
     ],
 )
-def test_what_is_wrong_is_found_and_named(host: Engine, statement: str, name: str, level: str, words: str) -> None:
-    change(host, *statement.split("; "))
+def test_what_is_wrong_is_found_and_named(
+    shared_host: Engine, statement: str, name: str, level: str, words: str
+) -> None:
+    with shared_host.connect() as conn:
+        for each in statement.split("; "):
+            conn.exec_driver_sql(each)
+        diagnosis = diagnose(conn)
+        conn.rollback()
 
-    mine = found(host, name)
-
-    assert [each for each in mine if each[0] == level and words in each[1]], visited(host).as_text()
+    mine = [(each.level, each.found) for each in diagnosis.findings if each.id == name]
+    assert [each for each in mine if each[0] == level and words in each[1]], diagnosis.as_text()
 
 
 def test_a_missing_index_comes_with_the_statement_that_builds_it(host: Engine) -> None:
