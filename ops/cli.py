@@ -36,6 +36,7 @@ _MODULES: Final = {
     "capture": "capture",
     "load": "load",
     "compute": "compute",
+    "backtest": "backtest",
     "recompute": "recompute",
     "status": "status",
     "explain": "explain",

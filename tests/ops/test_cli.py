@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +13,14 @@ from sqlalchemy import text
 from ops.cli import main
 from snapshots.database import connect
 from snapshots.signals import SCHEMA_REVISION
-from tests.factories import insert_run
+from tests.factories import AS_OF, insert_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_BACKTEST = [
+    "backtest", "cost", "--tenant", "acme", "--from", "2026-01-16T12:00:00Z", "--to", "2026-01-17T12:00:00Z"
+]  # fmt: skip
 NOWHERE = "postgresql://owner:hunter2@127.0.0.1:1/activity"
 
 
@@ -49,6 +53,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["compute", "cost", "--tenant", "acme", "--as-of", "2026-01-17T12:00:00"], "has no zone"),
         (["compute", "cost", "--tenant", "acme", "--as-of", "9999-01-17T12:00:00Z"], "is in the future"),
         (["compute", "cost"], "Missing option '--tenant'"),
+        ([*_BACKTEST, "--every", "soon"], "--every: 'soon' is no step; expected a number and m, h or d"),
+        ([*_BACKTEST, "--every", "1m"], "--every: 1441 instants; expected 400 at most"),
+        ([*_BACKTEST, "--set", "z_threshold"], "--set: 'z_threshold' sets nothing; expected NAME=VALUE"),
+        ([*_BACKTEST, "--set", "zest=3"], "--set: cost has no threshold 'zest'; expected one of"),
         (["keys", "create", "--tenant", "acme", "--capability", "activity.everything"], "activity.everything"),
         (["keys", "create", "--tenant", "acme", "--expires-in", "soon"], "soon"),
         (["keys", "revoke", "nobody"], "nobody"),
@@ -139,6 +147,29 @@ def test_compute_prints_the_body_and_publishes_nothing(
     assert code == 0
     assert [item["run_id"] for item in body["queue"]] == ["run-1"]
     assert body["snapshot"] is None
+    with engine.connect() as conn:
+        assert conn.execute(text("select count(*) from signals.snapshot")).scalar_one() == 0
+    engine.dispose()
+
+
+def test_a_backtest_says_what_would_have_been_flagged_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fresh_database: str
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", fresh_database)
+    engine = connect(fresh_database)
+    with engine.begin() as conn:
+        for cost, days in ((1, 3), (1.1, 3), (1.2, 3), (1.3, 0)):
+            at = AS_OF - timedelta(days=days)
+            insert_run(conn, tenant_id="acme", started_at=at, completed_at=at, estimated_cost_usd=cost)
+
+    code, out, _ = run(capsys, *_BACKTEST, "--every", "12h", "--set", "z_threshold=9")
+
+    lines = out.splitlines()
+    assert code == 0
+    assert "as it stands now" in lines[0]
+    assert lines[2].split() == ["2026-01-16T12:00:00+00:00", "0", "0", "0", "0", "-"]
+    assert lines[4].split() == ["2026-01-17T12:00:00+00:00", "1", "1", "0", "0", "-"]
+    assert lines[-1] == "candidate thresholds: 1 items flagged, 0 acknowledged, 0 expected; nobody judged any"
     with engine.connect() as conn:
         assert conn.execute(text("select count(*) from signals.snapshot")).scalar_one() == 0
     engine.dispose()
