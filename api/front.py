@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from api.records import Records
     from api.repeats import Repeats
 
-#: A request waits so long at most for others to be answered, seconds. It keeps a thread from repeating answers
-#: meanwhile; what is found by its key takes a fraction of this, and live queries leave room for it.
-WAIT_S: Final = 0.05
+#: A request waits so long at most for others to be answered, seconds.
+WAIT_S: Final = 0.5
 MAX_BODY_BYTES: Final = 65_536
 #: What answers however busy the others are.
 _ALWAYS: Final = frozenset({"/livez", "/metrics"})

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from api.reader import Reader
 
 CACHE_TTL_S: Final = 1.0
-_CACHE_BYTES: Final = 2 * 2**20
+_CACHE_BYTES: Final = 2**20
 #: Items of a queue that are read for requests whose limit allows it; the others are read for those that need them.
 FEW_ITEMS: Final = 40
 ALL_ITEMS: Final = 1_000_000

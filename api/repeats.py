@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _NOT_OF_304: Final = frozenset(
     {"content-length", "content-type", "content-encoding", *(name for name, _ in SHARED_HEADERS)}
 )
-_CAPACITY_BYTES: Final = 2 * 2**20
+_CAPACITY_BYTES: Final = 2**20
 _CAPACITY: Final = 256
 #: What an answer takes beside its body, about.
 _OVERHEAD_BYTES: Final = 4096

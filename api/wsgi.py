@@ -79,5 +79,7 @@ def _engine(configured: Settings, role: Role) -> Engine:
         pool_pre_ping=False,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
+        # Else each new connection asks for the ids of a type that we have no column of.
+        use_native_hstore=False,
         hide_parameters=True,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from granian import Granian
@@ -23,6 +24,9 @@ from snapshots import settings
 if TYPE_CHECKING:
     from snapshots.settings import Settings
 
+#: An option of glibc's mallopt (malloc.h); another C library has no such function, or ignores it.
+_M_ARENA_MAX: Final = -8
+
 
 @click.command()
 @click.option("--host", help="Address to listen on; default ACTIVITY_API_HOST.")
@@ -34,6 +38,7 @@ def api(host: str | None, port: int | None) -> None:
     # A file of public keys that is none ends here, by name, and not in each process.
     tokens_of(current, partial(datetime.now, UTC), time.monotonic)
     startup.check_port(host or current.api_host, port or current.api_port)
+    _share_one_heap()
     with tempfile.TemporaryDirectory(prefix="activity-metrics-") as folder:
         # Where the processes' numbers meet. prometheus-client looks for it once, when it is imported: not before here.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # noqa: TID251  # the library's variable
@@ -57,3 +62,13 @@ def serve(target: str, current: Settings, host: str, port: int) -> None:
         log_level=LogLevels(current.log_level.lower()),
         respawn_failed_workers=True,
     ).serve()
+
+
+def _share_one_heap() -> None:
+    """Have the C library keep one heap instead of one per thread: each would keep what it once needed, some MB.
+
+    The processes that serve inherit it. Under the interpreter's lock their threads hardly meet there.
+    """
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):
+        allocator.mallopt(_M_ARENA_MAX, 1)
