@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import socket
 import stat
-import subprocess
-import sys
-import time
 import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -19,71 +14,11 @@ import psycopg2
 import pytest
 import redis
 
-from ops import children
+from tests.ops.up import READY_S, STOPPED_S, Up, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_ROOT = Path(__file__).parents[2]
-_READY_S = 300.0
-_STOPPED_S = 120.0
-
-
-class Up:
-    """One `activity up` in a folder of its own."""
-
-    def __init__(self, folder: Path, port: int, *options: str) -> None:
-        """Start it."""
-        self.folder, self.port = folder, port
-        self.ready_file = folder.with_name(f"{folder.name}-ready.json")
-        self.output = folder.with_name(f"{folder.name}-output")
-        arguments = ["--port", str(port), "--data-dir", str(folder), "--ready-file", str(self.ready_file), *options]
-        with self.output.open("ab") as output:
-            command = [sys.executable, "-m", "ops.cli", "up", *arguments]
-            self.process = subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=output)
-
-    def ready(self) -> dict[str, Any]:
-        """Wait until it is ready, and return what it wrote."""
-        self.until(self.ready_file.exists, _READY_S)
-        answer: dict[str, Any] = json.loads(self.ready_file.read_text())
-        return answer
-
-    def until(self, condition: Callable[[], bool], patience_s: float) -> None:
-        """Wait for `condition`; fail with the output when it does not come or the process ends."""
-        deadline = time.monotonic() + patience_s
-        while not condition():
-            assert self.process.poll() is None, self.output.read_text()
-            assert time.monotonic() < deadline, self.output.read_text()
-            time.sleep(0.1)
-
-    def stop(self) -> int:
-        """Ask it to end, and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_STOPPED_S)
-
-    def kill(self) -> None:
-        """Kill it without a chance to clean up."""
-        self.process.kill()
-        self.process.wait(_STOPPED_S)
-
-    def processes(self) -> list[psutil.Process]:
-        """Return what runs of it, found by environment, arguments and working directory."""
-        found = children.of_instance(str(self.folder))
-        for process in psutil.process_iter():
-            try:
-                mentions = any(str(self.folder) in word for word in process.cmdline())
-                works_inside = Path(process.cwd()).is_relative_to(self.folder)
-            except (psutil.Error, OSError):
-                continue
-            found += [process] if mentions or works_inside else []
-        return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    from pathlib import Path
 
 
 def get(ready: dict[str, Any], path: str) -> tuple[int, dict[str, Any]]:
@@ -162,7 +97,7 @@ def test_the_owner_is_no_superuser(running: Up) -> None:
 def test_a_second_one_on_the_same_folder_is_refused(running: Up, start: Callable[..., Up]) -> None:
     second = start(running.folder.name)
 
-    assert second.process.wait(_READY_S) == 1
+    assert second.process.wait(READY_S) == 1
     assert "another `activity up` runs on this folder" in second.output.read_text()
     assert running.process.poll() is None
     assert running.ready_file.exists()
@@ -171,7 +106,7 @@ def test_a_second_one_on_the_same_folder_is_refused(running: Up, start: Callable
 def test_a_port_in_use_is_refused_before_anything_starts(running: Up, start: Callable[..., Up]) -> None:
     second = start("port-taken", port=running.port)
 
-    assert second.process.wait(_READY_S) == 1
+    assert second.process.wait(READY_S) == 1
     assert f"port {running.port} on 127.0.0.1: cannot be listened on" in second.output.read_text()
     assert not (second.folder / "postgres").exists()
 
@@ -186,8 +121,8 @@ def test_a_child_that_dies_is_started_again(running: Up) -> None:
         except OSError:
             return False
 
-    running.until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE, _STOPPED_S)
-    running.until(serves, _STOPPED_S)
+    running.until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE, STOPPED_S)
+    running.until(serves, STOPPED_S)
 
 
 def test_two_run_side_by_side_and_one_without_demo_has_no_key(running: Up, start: Callable[..., Up]) -> None:
@@ -234,7 +169,7 @@ def test_a_start_after_sigkill_replaces_what_was_left(start: Callable[..., Up]) 
 
 def test_an_interruption_while_it_starts_leaves_nothing(start: Callable[..., Up]) -> None:
     one = start("interrupted")
-    one.until((one.folder / "postgres").exists, _READY_S)
+    one.until((one.folder / "postgres").exists, READY_S)
 
     assert one.stop() == 0
 
@@ -257,4 +192,4 @@ def test_servers_that_die_come_back_under_their_old_addresses(running: Up) -> No
         except (OSError, redis.RedisError, psycopg2.OperationalError):
             return False
 
-    running.until(serves, _STOPPED_S)
+    running.until(serves, STOPPED_S)

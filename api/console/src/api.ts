@@ -40,10 +40,26 @@ export async function write(method: "POST" | "DELETE", path: string, body?: unkn
   return send(path, { method, headers: { ...PROOF, ...json }, body: body === undefined ? undefined : JSON.stringify(body) });
 }
 
+/** So many at a time: the API answers few live queries at once, and others ask too. */
+const MOST = 3;
+const waiting: (() => void)[] = [];
+let underWay = 0;
+
+async function inTurn(path: string, init: RequestInit): Promise<Response> {
+  if (underWay >= MOST) await new Promise<void>((begin) => waiting.push(begin));
+  underWay += 1;
+  try {
+    return await fetch(PREFIX + path, { ...init, cache: "no-store", credentials: "same-origin" });
+  } finally {
+    underWay -= 1;
+    waiting.shift()?.();
+  }
+}
+
 async function send(path: string, init: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(PREFIX + path, { ...init, cache: "no-store", credentials: "same-origin" });
+    response = await inTurn(path, init);
   } catch (ex) {
     if (ex instanceof DOMException && ex.name === "AbortError") throw ex;
     throw new ApiError(unreachable());

@@ -17,6 +17,7 @@ import { Login } from "./views/login";
 import { Overview } from "./views/overview";
 import { RunView } from "./views/run";
 import { RunsView } from "./views/runs";
+import { press } from "./views/triage";
 
 type Entry = { kind: "asking" } | { kind: "out"; hasEnded: boolean } | { kind: "in"; session: Session } | { kind: "failed"; problem: Problem };
 
@@ -82,6 +83,13 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
     { keys: "g p", words: "Go to the patterns", run: go("patterns") },
     { keys: "g c", words: "Go to the cost", run: go("cost") },
     { keys: "g r", words: "Go to the runs", run: () => (location.hash = "#/runs") },
+    ...(page.can("activity.triage")
+      ? [
+          { keys: "a", words: "Acknowledge the item", run: () => press("a") },
+          { keys: "s", words: "Snooze the item for an hour", run: () => press("s") },
+          { keys: "e", words: "Decide more about the item", run: () => press("e") },
+        ]
+      : []),
     { keys: "r", words: "Refresh now", run: refreshAll },
     { keys: "t", words: "Light or dark", run: turn },
     { keys: "?", words: "Show this help", run: () => setHelping(true) },

@@ -20,7 +20,7 @@ export const count = (value: number | null | undefined): string => (value === nu
 export const plural = (value: number, one: string, many = `${one}s`): string => `${count(value)} ${value === 1 ? one : many}`;
 
 export function decimal(value: number | null | undefined, digits = 1): string {
-  return value === null || value === undefined ? "–" : value.toFixed(digits);
+  return value === null || value === undefined ? "–" : value.toFixed(digits).replace(/^-(?=[0.]*$)/, "");
 }
 
 export function percent(share: number): string {

@@ -5,4 +5,8 @@ import "./style.css";
 
 applyTheme(theme());
 const place = document.getElementById("console");
-if (place) render(<App />, place);
+if (place) {
+  // What the page showed before its script was there.
+  place.textContent = "";
+  render(<App />, place);
+}

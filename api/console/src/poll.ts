@@ -81,10 +81,12 @@ class Poll {
     }
     this.failures += 1;
     const pause = Math.min(LONGEST_PAUSE_MS, Math.max(1000 * 2 ** this.failures, 1000 * (ex.problem.retry_after_s ?? 0)));
+    this.again(pause);
+    // Busy for a moment is nothing to tell anybody of.
+    if (ex.problem.error === "overloaded" && this.failures === 1) return;
     // What is gone for good is not shown any longer; what cannot be asked for stays, with its age.
     const data = [403, 404].includes(ex.problem.status) ? null : this.state.data;
     this.tell({ ...this.state, data, problem: ex.problem, retryAt: Date.now() + pause });
-    this.again(pause);
   }
 
   private again(pauseMs: number): void {

@@ -68,6 +68,10 @@ const ARROWS: Record<Move, [string, string]> = {
   same: ["", ""],
 };
 
+/** Tell whether anything was there before: at a first refresh everything is new, and nothing of it is news. */
+export const hasPast = (items: { movement?: { since_previous: Move | null } | null }[]): boolean =>
+  items.some((item) => item.movement?.since_previous !== "entered");
+
 /** How an item moved since the last refresh, where the API tells. */
 export function Movement({ move }: { move: Move | null | undefined }): JSX.Element | null {
   const [sign, meaning] = ARROWS[move ?? "same"];

@@ -12,6 +12,7 @@ import { RangePlot, useWidth } from "../ui/charts";
 import { Chip, Empty, levelLabel, Loading, Name, Panel, Time, Trouble } from "../ui/parts";
 import { axisOf, ratioOf, toneOf, Verdicts } from "./cost";
 import { Withheld } from "./queue";
+import { Trend } from "../ui/trend";
 import { TriageState, TriageTools } from "./triage";
 
 const DAY_MS = 86_400_000;
@@ -111,6 +112,7 @@ function Verdict({ agent, data }: { agent: AgentCost; data: CostAnalysis }): JSX
       </p>
       <RangePlot current={agent.current_cost_usd} average={agent.baseline_avg_usd} p95={agent.baseline_p95_usd} most={axisOf(data.agents)} tone={toneOf(agent)} />
       <Verdicts agent={agent} />
+      <Trend signal="cost" item={agent} format={money} />
       {robust?.reason ? <p class="dim">Robust rule: {words(robust.reason)}.</p> : null}
       <dl class="facts small">
         <div>

@@ -6,7 +6,7 @@ import { usePoll } from "../poll";
 import { agentHref } from "../route";
 import type { AgentCost, CostAnalysis } from "../types";
 import { RangeLegend, RangePlot } from "../ui/charts";
-import { Chip, Empty, Movement, Name, Panel, Time, When } from "../ui/parts";
+import { Chip, Empty, hasPast, Movement, Name, Panel, Time, When } from "../ui/parts";
 import { Withheld } from "./queue";
 import { TriageState, TriageTools } from "./triage";
 
@@ -51,12 +51,13 @@ function Agents({ data }: { data: CostAnalysis }): JSX.Element {
     );
   }
   const most = axisOf(data.agents);
+  const moves = hasPast(data.agents);
   return (
     <>
       <RangeLegend most={most} />
       <ul class="agents">
         {data.agents.map((agent) => (
-          <Agent key={agent.agent_id} agent={agent} most={most} />
+          <Agent key={agent.agent_id} agent={agent} most={most} moves={moves} />
         ))}
       </ul>
       <Remarks data={data} />
@@ -64,7 +65,7 @@ function Agents({ data }: { data: CostAnalysis }): JSX.Element {
   );
 }
 
-function Agent({ agent, most }: { agent: AgentCost; most: number }): JSX.Element {
+function Agent({ agent, most, moves }: { agent: AgentCost; most: number; moves: boolean }): JSX.Element {
   const ratio = ratioOf(agent);
   return (
     <li class={`row agent ${agent.triage ? `is-${agent.triage.state}` : ""}`}>
@@ -72,7 +73,7 @@ function Agent({ agent, most }: { agent: AgentCost; most: number }): JSX.Element
         <Name href={agentHref(agent.agent_id)} row={agent.fingerprint ?? agent.agent_id}>
           {agent.agent_id}
         </Name>
-        <Movement move={agent.movement?.since_previous} />
+        {moves ? <Movement move={agent.movement?.since_previous} /> : null}
         <span class="dim">{plural(agent.run_count, "run")}</span>
       </p>
       <p class="agent-numbers">
@@ -114,7 +115,7 @@ function Remarks({ data }: { data: CostAnalysis }): JSX.Element | null {
   const lines = [
     data.savers?.length ? `Cheaper than usual: ${data.savers.join(", ")}.` : "",
     data.silent_agents?.length ? `Silent for a day: ${data.silent_agents.map((agent) => agent.agent_id).join(", ")}.` : "",
-    flags && flags.spec !== null ? `Of so many healthy agents, about ${decimal(flags.spec)} are flagged by the z rule by chance${flags.robust !== null ? `, ${decimal(flags.robust)} by the robust one` : ""}.` : "",
+    flags && flags.spec !== null && flags.spec >= 0.1 ? `Of so many healthy agents, about ${decimal(flags.spec)} are flagged by the z rule by chance${flags.robust !== null ? `, ${decimal(flags.robust)} by the robust one` : ""}.` : "",
   ].filter(Boolean);
   return lines.length ? (
     <footer class="panel-foot">

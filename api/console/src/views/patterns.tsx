@@ -5,7 +5,7 @@ import { finding, PATTERN_RULES, PATTERN_WORDS, remarks } from "../meaning";
 import { usePoll } from "../poll";
 import { listed, runHref, setQuery, type Route } from "../route";
 import type { Pattern, Patterns, Waste } from "../types";
-import { Empty, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
+import { Empty, hasPast, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
 import { isSnoozed, Withheld } from "./queue";
 import { TriageState, TriageTools } from "./triage";
 
@@ -30,6 +30,7 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
       </Empty>
     );
   }
+  const moves = hasPast(data.patterns);
   const chosen = listed(route.query, "pattern");
   const showsSnoozed = route.query.get("snoozed") === "show";
   const types = [...new Set(data.patterns.map((pattern) => pattern.pattern_type))];
@@ -48,7 +49,7 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
       </div>
       <ul class="cards">
         {shown.map((pattern) => (
-          <Card key={`${pattern.pattern_type} ${pattern.details["skill_id"] ?? ""}`} pattern={pattern} />
+          <Card key={`${pattern.pattern_type} ${pattern.details["skill_id"] ?? ""}`} pattern={pattern} moves={moves} />
         ))}
       </ul>
       {shown.length === 0 ? <Empty title="No pattern matches these filters" tone="plain" /> : null}
@@ -57,7 +58,7 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
   );
 }
 
-function Card({ pattern }: { pattern: Pattern }): JSX.Element {
+function Card({ pattern, moves }: { pattern: Pattern; moves: boolean }): JSX.Element {
   const title = PATTERN_WORDS[pattern.pattern_type] ?? pattern.pattern_type;
   const skill = pattern.details["skill_id"];
   const rest = pattern.run_ids.slice(FIRST_RUNS);
@@ -68,7 +69,7 @@ function Card({ pattern }: { pattern: Pattern }): JSX.Element {
           {title}
           {skill !== undefined ? <code>{skill ?? "unknown"}</code> : null}
         </h3>
-        <Movement move={pattern.movement?.since_previous} />
+        {moves ? <Movement move={pattern.movement?.since_previous} /> : null}
         <span class="card-count">{plural(pattern.count, "run")}</span>
       </header>
       <p>{finding(pattern)}</p>

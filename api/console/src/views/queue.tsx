@@ -7,10 +7,13 @@ import { usePoll } from "../poll";
 import { agentHref, listed, runHref, setQuery, type Route } from "../route";
 import { COMPONENTS, type AttentionItem, type AttentionQueue, type Component, type Followed } from "../types";
 import { ScoreBar, ScoreLegend } from "../ui/charts";
-import { Chip, Empty, levelLabel, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
+import { Chip, Empty, hasPast, levelLabel, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
+import { Trend } from "../ui/trend";
 import { TriageState, TriageTools } from "./triage";
 
 const FIRST = 12;
+/** The first items show how their score went: each takes a request of its own. */
+const TRENDS = 5;
 const REASONS: Component[] = ["risk", "impact", "latency", "evidence"];
 
 export const isSnoozed = (item: Followed): boolean => item.triage?.state === "snoozed";
@@ -62,6 +65,7 @@ function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.E
       (states.length === 0 || states.includes(item.state ?? "")) &&
       (!agent || item.links?.cost?.agent_id === agent),
   );
+  const moves = hasPast(queue.queue);
   const shown = isWhole ? found : found.slice(0, FIRST);
   return (
     <>
@@ -70,7 +74,7 @@ function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.E
       <ScoreLegend />
       <ol class="rows">
         {shown.map((item) => (
-          <Item key={item.run_id} item={item} queue={queue} />
+          <Item key={item.run_id} item={item} queue={queue} moves={moves} />
         ))}
       </ol>
       {found.length === 0 ? <Empty title="No run matches these filters" tone="plain" /> : null}
@@ -90,6 +94,7 @@ function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.E
             The first {queue.queue.length} of {count(queue.total_attention_items)} are published.
           </span>
         ) : null}
+        {queue.movement?.left_since_previous?.length ? <span class="dim">{plural(queue.movement.left_since_previous.length, "run")} left since the last refresh.</span> : null}
         {queue.abandoned_items > 0 ? (
           <span class="dim">
             {plural(queue.abandoned_items, "run")} without a heartbeat for {queue.parameters.abandoned_after_hours} h.
@@ -134,7 +139,7 @@ function Filters({ queue, reasons, states }: { queue: AttentionQueue; reasons: s
   );
 }
 
-function Item({ item, queue }: { item: AttentionItem; queue: AttentionQueue }): JSX.Element {
+function Item({ item, queue, moves }: { item: AttentionItem; queue: AttentionQueue; moves: boolean }): JSX.Element {
   const weights = queue.parameters.weights ?? WEIGHTS;
   const labels = REASONS.filter((name) => item.contributions[name] > 0).map((name) => levelOf(name, item.contributions[name], weights));
   const agent = item.links?.cost?.agent_id;
@@ -142,7 +147,7 @@ function Item({ item, queue }: { item: AttentionItem; queue: AttentionQueue }): 
     <li class={`row item ${item.triage ? `is-${item.triage.state}` : ""}`}>
       <span class="rank">
         {item.rank}
-        <Movement move={item.movement?.since_previous} />
+        {moves ? <Movement move={item.movement?.since_previous} /> : null}
       </span>
       <div class="item-main">
         <p class="item-head">
@@ -169,6 +174,7 @@ function Item({ item, queue }: { item: AttentionItem; queue: AttentionQueue }): 
           {item.links?.cost?.is_anomaly ? <span class="tag">costly agent</span> : null}
         </p>
         <TriageState triage={item.triage} />
+        <TriageTools item={item} name={item.run_id} />
       </div>
       <div class="item-score">
         <span class="score">{item.attention_score.toFixed(2)}</span>
@@ -178,8 +184,8 @@ function Item({ item, queue }: { item: AttentionItem; queue: AttentionQueue }): 
             .map((name) => `${COMPONENT_CODES[name]} ${item.contributions[name].toFixed(2).slice(1)}`)
             .join(" · ")}
         </span>
+        {item.rank <= TRENDS ? <Trend signal="attention" item={item} format={(value) => value.toFixed(2)} /> : null}
       </div>
-      <TriageTools item={item} name={item.run_id} />
     </li>
   );
 }

@@ -14,6 +14,7 @@ import { TriageState, TriageTools } from "./triage";
 import { WasteLine } from "./patterns";
 import { Withheld } from "./queue";
 import { CopyButton } from "../ui/copy";
+import { Trend } from "../ui/trend";
 
 const PAGE = 200;
 const LIVE_MS = 10_000;
@@ -213,6 +214,7 @@ function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
       </ul>
       {item ? (
         <>
+          <Trend signal="attention" item={item} format={(value) => value.toFixed(2)} />
           <TriageState triage={item.triage} />
           <TriageTools item={item} name={item.run_id} />
         </>

@@ -1,0 +1,123 @@
+"""Fixtures of the browser tests: one installation and one Chromium for all; each test has a profile of its own."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
+
+from tests.browser.stack import Stack, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+#: As root there is no sandbox; and the browser itself asks nobody for anything.
+_OPTIONS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+#: Tells what the page's policy stopped.
+_WATCH_POLICY: Final = """
+addEventListener("securitypolicyviolation", (event) =>
+  console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+#: The first question of a browser without a session; Chromium writes every failed request into its log.
+_EXPECTED: Final = "Failed to load resource: the server responded with a status of"
+_OK: Final = 200
+PATIENCE_MS: Final = 20_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="session")
+def stack(private_folder: Path) -> Iterator[Stack]:
+    """Yield a running installation with demo data."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    started = start(private_folder)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Yield the machine's own Chromium; none is ever downloaded."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_OPTIONS))
+        yield launched
+        launched.close()
+
+
+@dataclass
+class Profile:
+    """A browser profile of its own, and all that its pages asked for, were answered and complained about."""
+
+    stack: Stack
+    context: BrowserContext
+    answers: list[Response] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def log_in(self, key: str | None = None) -> None:
+        """Begin a session without the form."""
+        path = f"{self.stack.url}/api/v1/session"
+        assert self.context.request.post(path, data={"api_key": key or self.stack.key()}).status == 204
+
+    def bodies(self) -> list[str]:
+        """Return all that the API answered."""
+        return [answer.text() for answer in self.answers if "/api/" in answer.url and answer.status == _OK]
+
+    def open(self, route: str = "#/") -> Page:
+        """Open a view in a new page, and wait until it shows."""
+        page = self.context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(f"{self.stack.url}/console/{route}")
+        page.wait_for_selector("main")
+        return page
+
+
+@pytest.fixture
+def new_profile(stack: Stack, browser: Browser) -> Iterator[Callable[..., Profile]]:
+    """Return a factory of profiles; afterwards none of their pages may have complained, or asked anybody else."""
+    made: list[Profile] = []
+
+    def make(**options: Any) -> Profile:  # noqa: ANN401  # Playwright's options
+        context = browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 900}), **options)
+        context.add_init_script(_WATCH_POLICY)
+        profile = Profile(stack, context)
+        # Playwright takes functions of Python's own alone.
+        context.on("response", lambda answer: profile.answers.append(answer))  # noqa: PLW0108  # see above
+        context.on("console", lambda message: _note(profile, message.type, message.text))
+        context.on("weberror", lambda error: profile.complaints.append(str(error.error)))
+        made.append(profile)
+        return profile
+
+    yield make
+    for profile in made:
+        asked = {answer.url.partition("/console")[0].partition("/api")[0] for answer in profile.answers}
+        profile.context.close()
+        assert profile.complaints == []
+        assert asked <= {stack.url}
+
+
+@pytest.fixture
+def profile(new_profile: Callable[..., Profile]) -> Profile:
+    """Return a profile with a session of the demo's tenant."""
+    made = new_profile()
+    made.log_in()
+    return made
+
+
+def _note(profile: Profile, kind: str, words: str) -> None:
+    if kind in {"error", "warning"} and not words.startswith(_EXPECTED):
+        profile.complaints.append(words)

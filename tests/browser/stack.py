@@ -1,0 +1,185 @@
+"""A whole installation with demo data, as a newcomer has it, and what a test does to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import psutil
+from sqlalchemy import delete, select, text, update
+
+from ops.demo.agents import DEMO_TENANT
+from ops.keys import create_key, revoke_key
+from snapshots import keys
+from snapshots.database import connect
+from snapshots.signals import CAPABILITIES
+from snapshots.tables import freshness
+from tests.factories import insert_run, insert_step, insert_trace
+from tests.ops.up import Up, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+OTHER_TENANT: Final = "globex-research"
+#: Two signals of a test's own should follow within seconds.
+_SETTINGS: Final = {
+    "ACTIVITY_PATTERNS_PERIOD_S": "2",
+    "ACTIVITY_COST_PERIOD_S": "2",
+    "ACTIVITY_ATTENTION_PERIOD_S": "2",
+    "ACTIVITY_ATTENTION_RESCORE_S": "30",
+}
+_PATIENCE_S: Final = 60.0
+
+
+class Stack:
+    """A running installation: its address, its keys, its database as the owner sees it."""
+
+    def __init__(self, up: Up) -> None:
+        """Take one that was started; it is ready afterwards."""
+        self._up = up
+        ready = up.ready()
+        self.url = str(ready["url"]).rstrip("/")
+        self.demo_key = str(ready["api_key"])
+        self._engine: Engine = connect(str(ready["database_url"]), name="browser tests")
+        self._keys: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    def key(self, tenant: str = DEMO_TENANT, capabilities: Sequence[str] = CAPABILITIES) -> str:
+        """Return a key of `tenant` that has these capabilities."""
+        wanted = (tenant, tuple(capabilities))
+        if wanted not in self._keys:
+            with self._engine.begin() as conn:
+                self._keys[wanted] = create_key(conn, tenant, capabilities=capabilities).token
+        return self._keys[wanted]
+
+    def revoke(self, token: str) -> None:
+        """Revoke a key."""
+        parts = keys.parse(token)
+        assert parts is not None
+        with self._engine.begin() as conn:
+            revoke_key(conn, parts[0])
+
+    def run_ids(self, tenant: str) -> set[str]:
+        """Return the ids of all runs of a tenant."""
+        with self._engine.connect() as conn:
+            return set(
+                conn.execute(text("select id from public.runs where tenant_id = :tenant"), {"tenant": tenant}).scalars()
+            )
+
+    def agent_ids(self, tenant: str) -> set[str]:
+        """Return the ids of all agents of a tenant."""
+        asked = text("select distinct agent_id from public.runs where tenant_id = :tenant")
+        with self._engine.connect() as conn:
+            return set(conn.execute(asked, {"tenant": tenant}).scalars())
+
+    def plant(self, tenant: str) -> str:
+        """Add a run that violates, retries and repeats, of an agent that costs far more today; return its id."""
+        now = datetime.now(UTC) - timedelta(minutes=5)
+        with self._engine.begin() as conn:
+            return _plant(conn, tenant, now)
+
+    def remove(self, tenant: str) -> None:
+        """Take every run of a tenant away again."""
+        with self._engine.begin() as conn:
+            for name in ("aos_traces", "runs"):
+                conn.execute(text(f"delete from public.{name} where tenant_id = :tenant"), {"tenant": tenant})  # noqa: S608  # two names
+
+    @contextmanager
+    def stopped_worker(self) -> Iterator[None]:
+        """Hold the worker still."""
+        family = self._worker()
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    def age(self, by: timedelta) -> None:
+        """Let every signal be confirmed so long ago: what passes while the worker stands still."""
+        with self._engine.begin() as conn:
+            conn.execute(
+                update(freshness).values(verified_at=freshness.c.verified_at - by, as_of=freshness.c.as_of - by)
+            )
+
+    def forget(self, name: str) -> None:
+        """Let a signal be one that was never computed."""
+        with self._engine.begin() as conn:
+            conn.execute(delete(freshness).where(freshness.c.signal == name))
+
+    def settled(self) -> None:
+        """Wait until every signal was confirmed in the last seconds."""
+        deadline = time.monotonic() + _PATIENCE_S
+        oldest = select(text("extract(epoch from clock_timestamp() - min(verified_at))"), text("count(*)")).select_from(
+            freshness
+        )
+        while time.monotonic() < deadline:
+            with self._engine.connect() as conn:
+                age, slots = conn.execute(oldest).one()
+            if slots and age < 10:
+                return
+            time.sleep(0.2)
+        raise AssertionError("no refresh confirmed the signals")
+
+    def close(self) -> None:
+        """Let go of the database, and end the installation."""
+        self._engine.dispose()
+        self._up.stop()
+
+    def _worker(self) -> list[psutil.Process]:
+        children = psutil.Process(self._up.process.pid).children()
+        [worker] = [each for each in children if each.cmdline()[-1] == "worker"]
+        return [worker, *worker.children(recursive=True)]
+
+
+def start(folder: Path) -> Stack:
+    """Start an installation in `folder`, with short periods, and wait until it is ready."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251  # the child's own
+    up = Up(folder / "console", free_port(), env={**kept, **_SETTINGS})
+    try:
+        return Stack(up)
+    except BaseException:
+        up.stop()
+        raise
+
+
+def _plant(conn: Connection, tenant: str, now: datetime) -> str:
+    ids = {"tenant_id": tenant, "agent_id": f"{tenant}-agent"}
+    for day in range(2, 6):
+        before = now - timedelta(days=day)
+        for number in range(6):
+            insert_run(
+                conn,
+                id=f"{tenant}-{day}-{number}",
+                **ids,
+                started_at=before,
+                completed_at=before,
+                estimated_cost_usd=0.01 + 0.001 * number,
+            )
+    run_id = insert_run(
+        conn,
+        id=f"{tenant}-stuck",
+        **ids,
+        status="failed",
+        risk_level="VIOLATED",
+        policy_violation=True,
+        started_at=now,
+        last_seen_at=now,
+        completed_at=now + timedelta(minutes=1),
+        duration_ms=60_000.0,
+        estimated_cost_usd=0.2,
+    )
+    trace_id = insert_trace(conn, trace_id=f"trace-{run_id}", tenant_id=tenant, run_id=run_id, started_at=now)
+    for index in range(5):
+        at = now + timedelta(seconds=10 * index)
+        insert_step(
+            conn, trace_id, index, skill_id="search", retry_count=int(index < 4), timestamp=at, duration_ms=6000.0
+        )
+    return run_id

@@ -1,0 +1,108 @@
+"""Triage from the page: seen by everybody of the tenant, and offered to those who may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from snapshots.signals import READING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.browser.conftest import Profile
+    from tests.browser.stack import Stack
+
+TENANT: Final = "decider"
+
+
+@pytest.fixture
+def run_id(stack: Stack) -> Iterator[str]:
+    """Yield a run that needs attention, of a tenant that has no other."""
+    yield stack.plant(TENANT)
+    stack.remove(TENANT)
+
+
+@pytest.fixture
+def page(new_profile: Callable[..., Profile], stack: Stack, run_id: str) -> Page:
+    """Return the overview of somebody who may decide, with that run in the queue."""
+    profile = new_profile()
+    profile.log_in(stack.key(TENANT))
+    opened = profile.open()
+    expect(opened.locator("#queue .item", has_text=run_id)).to_be_visible()
+    return opened
+
+
+def test_an_item_is_acknowledged_and_reopened_and_others_see_who_did(
+    page: Page, new_profile: Callable[..., Profile], stack: Stack, run_id: str
+) -> None:
+    item = page.locator("#queue .item", has_text=run_id)
+    item.hover()
+    item.get_by_role("button", name=f"Acknowledge {run_id}").click()
+    expect(item.locator(".triage-state")).to_contain_text("Acknowledged by ")
+    expect(page.get_by_role("status")).to_have_text(f"Acknowledged: {run_id}")
+
+    reader = new_profile()
+    reader.log_in(stack.key(TENANT, READING))
+    seen = reader.open().locator("#queue .item", has_text=run_id)
+    expect(seen.locator(".triage-state")).to_contain_text("Acknowledged by ")
+    expect(seen.get_by_role("button")).to_have_count(0)
+
+    item.hover()
+    item.get_by_role("button", name=f"Reopen {run_id}").click()
+    expect(item.locator(".triage-state")).to_have_count(0)
+
+
+def test_what_is_snoozed_is_out_of_sight_until_it_is_asked_for(page: Page, run_id: str) -> None:
+    item = page.locator("#queue .item", has_text=run_id)
+    page.keyboard.press("j")
+    expect(item.get_by_role("link", name=run_id)).to_be_focused()
+    page.keyboard.press("s")
+
+    expect(item).to_have_count(0)
+    expect(page.locator(".verdict")).to_contain_text("0 runs need attention")
+    page.get_by_role("button", name="Show 1 snoozed run").click()
+    expect(item.locator(".triage-state")).to_contain_text("Snoozed until ")
+    item.hover()
+    item.get_by_role("button", name=f"Reopen {run_id}").click()
+    expect(item.locator(".triage-state")).to_have_count(0)
+
+
+def test_what_is_expected_needs_a_reason(page: Page) -> None:
+    card = page.locator("#patterns .card", has_text="Retry loop")
+    card.hover()
+    card.get_by_role("button", name="More about Retry loop").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Expected").check()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_visible()
+
+    dialog.get_by_label("Reason").fill("load test")
+    dialog.get_by_role("combobox", name="For").select_option("a week")
+    dialog.get_by_role("button", name="Save").click()
+
+    expect(dialog).to_have_count(0)
+    expect(card.locator(".triage-state")).to_contain_text("Expected until ")
+    expect(card.locator(".triage-state")).to_contain_text("load test")
+    card.hover()
+    card.get_by_role("button", name="Reopen Retry loop").click()
+    expect(card.locator(".triage-state")).to_have_count(0)
+
+
+def test_another_sites_page_cannot_decide_with_the_session(page: Page, stack: Stack) -> None:
+    fingerprint = page.evaluate(
+        "fetch('/api/v1/activity/attention-queue').then((a) => a.json()).then((b) => b.queue[0].fingerprint)"
+    )
+    bare = page.evaluate(
+        """(fingerprint) => fetch("/api/v1/activity/triage", {
+            method: "POST",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ fingerprint, action: "acknowledge" }),
+        }).then((answer) => answer.json())""",
+        fingerprint,
+    )
+
+    assert bare["error"] == "cross_site_request"
+    del stack

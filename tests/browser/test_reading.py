@@ -1,0 +1,237 @@
+"""What an engineer reads and does: the overview, filters, drill-down, the keyboard, and each state of the data."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import Page, expect
+
+from ops.demo.agents import DEMO_TENANT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.browser.conftest import Profile
+    from tests.browser.stack import Stack
+
+SIGNALS = ("Attention", "Patterns", "Cost")
+
+
+def strip(page: Page, signal: str) -> object:
+    return page.locator(".age", has_text=signal)
+
+
+def test_every_panel_of_the_demo_has_something(profile: Profile) -> None:
+    page = profile.open()
+
+    for selector in ("#queue .item", "#patterns .card", "#cost .agent", "#status .bars li"):
+        expect(page.locator(selector).first).to_be_visible()
+    page.get_by_role("combobox", name="Runs").select_option("COMPLETED")
+    expect(page.locator("#dimension .bars li").first).to_be_visible()
+    for signal in SIGNALS:
+        expect(page.locator(".age", has_text=signal)).to_contain_text("fresh")
+    expect(page.locator(".verdict")).to_contain_text("attention")
+    score = page.locator("#queue .score-bar").first
+    assert re.fullmatch(r"Score 0\.\d\d: (risk|impact|latency) 0\.\d\d.*", str(score.get_attribute("aria-label")))
+
+
+def test_each_signal_appears_after_the_next_refresh(new_profile: Callable[..., Profile], stack: Stack) -> None:
+    tenant = "newcomer"
+    profile = new_profile()
+    profile.log_in(stack.key(tenant))
+    page = profile.open()
+    for words in ("Nothing needs you", "No run is stuck in a pattern", "No run had a cost", "No completed run yet"):
+        expect(page.get_by_text(words).first).to_be_visible()
+    expect(page.locator(".verdict")).to_contain_text("All clear")
+
+    run_id = stack.plant(tenant)
+    try:
+        expect(page.locator("#queue .item", has_text=run_id)).to_contain_text("Policy violation")
+        expect(page.locator("#patterns .card", has_text="Retry loop")).to_contain_text(run_id)
+        expect(page.locator("#patterns .card", has_text="Timeout cascade")).to_be_visible()
+        expect(page.locator("#cost .agent", has_text=f"{tenant}-agent")).to_contain_text("Anomaly")
+        expect(page.locator(".verdict")).to_contain_text("1 run needs attention")
+    finally:
+        stack.remove(tenant)
+
+
+def test_a_filter_is_in_the_address_and_can_be_shared(profile: Profile) -> None:
+    page = profile.open()
+    cards = page.locator("#patterns .card")
+    expect(cards.first).to_be_visible()
+
+    page.get_by_role("button", name=re.compile("^Timeout cascade")).click()
+    page.locator("#queue").get_by_role("button", name=re.compile("^Impact")).click()
+
+    expect(cards).to_have_count(1)
+    for chip in page.locator("#queue .item-head").all():
+        assert re.search("Policy violation|Incident", chip.inner_text())
+    shared = profile.open(page.url.partition("/console/")[2])
+    expect(shared.locator("#patterns .card")).to_have_count(1)
+    expect(shared.get_by_role("button", name=re.compile("^Timeout cascade"))).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_run_is_opened_and_says_why_and_what_it_did(profile: Profile) -> None:
+    page = profile.open("#/?pattern=retry_loop")
+    link = page.locator("#patterns .card .run-links a").first
+    run_id = link.inner_text()
+
+    link.click()
+
+    expect(page.get_by_role("heading", name=run_id)).to_be_focused()
+    expect(page.locator("#why")).to_contain_text("Retry loop")
+    expect(page.locator("#steps .mark").first).to_contain_text("↻")
+    page.get_by_role("button", name="By order").click()
+    assert page.url.endswith("axis=order")
+    page.get_by_text("The same as a table").click()
+    expect(page.locator("#steps tbody tr").first).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Stuck in a pattern")).to_be_visible()
+
+
+def test_an_agent_shows_its_cost_over_time(profile: Profile) -> None:
+    page = profile.open()
+    page.locator("#cost .agent a").first.click()
+
+    expect(page.locator("#verdict")).to_contain_text("the usual")
+    expect(page.locator("#history .dot").first).to_be_visible()
+    page.locator("#recent tbody a").first.click()
+    expect(page.locator("#steps")).to_be_visible()
+
+
+def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) -> None:
+    page = profile.open()
+    page.locator("#status").get_by_role("link", name="Succeeded").click()
+
+    rows = page.locator("#runs tbody tr")
+    expect(rows).to_have_count(50)
+    page.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(100)
+    page.get_by_label("Agent").select_option("triage-bot")
+    expect(page.locator("#runs-title")).to_have_text("Completed, succeeded runs of triage-bot")
+    expect(rows).to_have_count(50)
+    assert {row.inner_text() for row in page.locator("#runs tbody tr td:nth-child(2)").all()} == {"triage-bot"}
+
+
+def test_a_run_that_is_not_there_says_so(profile: Profile) -> None:
+    page = profile.open("#/run/none%2Fsuch")
+
+    expect(page.get_by_text("No such run")).to_be_visible()
+    expect(page.get_by_role("heading", name="none/such")).to_be_visible()
+
+
+def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack: Stack) -> None:
+    profile = new_profile()
+    page = profile.open()
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type(stack.key())
+    page.keyboard.press("Enter")
+    expect(page.locator("#queue .item").first).to_be_visible()
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    expect(page.locator("#queue .item a").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#why")).to_be_visible()
+
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    expect(page.get_by_role("heading", name="Cost per run")).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("?no such run")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No such run")).to_be_visible()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_single_keys_can_be_switched_off(profile: Profile) -> None:
+    page = profile.open()
+    page.get_by_role("button", name="Help").click()
+    page.get_by_label("Single-key shortcuts").uncheck()
+    page.get_by_role("button", name="Close").click()
+
+    page.keyboard.press("?")
+
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_a_stopped_worker_shows_as_stale_and_recovers(profile: Profile, stack: Stack) -> None:
+    page = profile.open()
+    expect(page.locator(".age", has_text="Cost")).to_contain_text("fresh")
+
+    with stack.stopped_worker():
+        stack.age(timedelta(minutes=10))
+        page.keyboard.press("r")
+        for signal in SIGNALS:
+            expect(page.locator(".age", has_text=signal)).to_contain_text("stale")
+        expect(page.locator("#queue .stale-note")).to_contain_text("The worker may have stopped")
+        expect(page.locator("#queue .item").first).to_be_visible()
+
+    for signal in SIGNALS:
+        expect(page.locator(".age", has_text=signal)).to_contain_text("fresh", timeout=30_000)
+    expect(page.locator(".stale-note")).to_have_count(0)
+
+
+def test_a_signal_that_was_never_computed_is_not_all_clear(profile: Profile, stack: Stack) -> None:
+    with stack.stopped_worker():
+        stack.forget("patterns")
+        page = profile.open()
+        expect(page.locator("#patterns")).to_contain_text("No data yet")
+        expect(page.locator("#patterns")).to_contain_text("Request ")
+        expect(page.locator(".age", has_text="Patterns")).to_contain_text("not computed yet")
+        assert "All clear" not in page.locator(".verdict").inner_text()
+
+    expect(page.locator("#patterns .card").first).to_be_visible(timeout=30_000)
+
+
+def test_what_was_known_stays_while_the_api_is_out_of_reach(profile: Profile) -> None:
+    page = profile.open()
+    expect(page.locator("#queue .item").first).to_be_visible()
+
+    profile.context.set_offline(True)
+    page.keyboard.press("r")
+    expect(page.locator("#queue .trouble")).to_contain_text("The API does not answer")
+    expect(page.locator("#queue .item").first).to_be_visible()
+    profile.context.set_offline(False)
+
+    page.keyboard.press("r")
+    expect(page.locator(".trouble")).to_have_count(0)
+    profile.complaints.clear()
+
+
+def test_unchanged_answers_are_not_sent_again(profile: Profile, stack: Stack) -> None:
+    page = profile.open()
+    expect(page.locator("#cost .agent").first).to_be_visible()
+
+    with stack.stopped_worker():
+        with page.expect_response(lambda answer: "cost-analysis" in answer.url):
+            page.keyboard.press("r")
+        with page.expect_response(lambda answer: "cost-analysis" in answer.url) as again:
+            page.keyboard.press("r")
+        assert again.value.status == 304
+
+
+def test_times_are_local_and_utc_is_at_hand(new_profile: Callable[..., Profile], stack: Stack) -> None:
+    profile = new_profile(timezone_id="Asia/Kolkata")
+    profile.log_in()
+    run_id = min(stack.run_ids(DEMO_TENANT))
+
+    page = profile.open(f"#/run/{run_id}")
+
+    started = page.locator("time.tip").first
+    expect(started).to_be_visible()
+    instant = str(started.get_attribute("datetime"))
+    assert str(started.get_attribute("data-tip")) == f"{instant[:10]} {instant[11:19]} UTC"
+    minutes = (int(instant[11:13]) * 60 + int(instant[14:16]) + 330) % 1440
+    assert f"{minutes // 60:02}:{minutes % 60:02}" in started.inner_text()
