@@ -67,7 +67,7 @@ SOURCE_STEP: Final = f"{SCHEMA}.source_step"
 #: The host's tables, whatever it names them: `source` is the view, `relation` what PostgreSQL knows it to read.
 HOST_TABLES: Final = """
 (
-    select view.relname as source, pg_depend.refobjid as relation
+    select distinct view.relname as source, pg_depend.refobjid as relation
     from pg_catalog.pg_rewrite
     inner join pg_catalog.pg_class as view on view.oid = pg_rewrite.ev_class
     inner join pg_catalog.pg_depend

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import click
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from migrations import capture as triggers
 from snapshots import database, settings
+from snapshots.source import HOST_TABLES
 from worker import marks
 from worker.registry import SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Engine
 
 #: A longer queue is counted no further.
@@ -62,11 +65,20 @@ def _tables(engine: Engine) -> str:
         return ", ".join(triggers.places(conn).values())
 
 
+def _read_in_full(conn: Connection, views: Sequence[str]) -> str:
+    """Return the host's names of the tables that the views read."""
+    named = text(
+        f"select cast(cast(host.relation as regclass) as text) from {HOST_TABLES} as host"  # noqa: S608  # a constant
+        " where host.source = any(:views) order by 1"
+    )
+    return ", ".join(conn.execute(named, {"views": list(views)}).scalars()) or "tables of a detached host"
+
+
 def _tell(conn: Connection, name: str) -> bool:
     signal = SIGNALS[name]
     is_captured = marks.fingerprint(conn, signal) is not None
     waiting = marks.backlog(conn, signal, at_most=_COUNTED)
     size = conn.execute(select(func.pg_total_relation_size(f"signals.{signal.queue.table.name}"))).scalar_one()
-    state = "captured" if is_captured else f"NOT captured: {', '.join(signal.sources)} are read in full"
+    state = "captured" if is_captured else f"NOT captured: {_read_in_full(conn, signal.sources)} read in full"
     click.echo(f"{name}: {state}; {waiting}{'+' if waiting == _COUNTED else ''} marks wait in {size // 1024} kB")
     return is_captured
