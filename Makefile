@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full test-laws test-hostile lint bench-extras bench-verdicts bench-reads chaos bench soak console lock clean
+.PHONY: help install up test test-full test-laws test-hostile lint bench-extras bench-verdicts bench-reads chaos bench soak console pictures lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -66,6 +66,9 @@ soak: $(INSTALLED) ## Writers and workers for 20 minutes: drift and sizes; ARGS=
 
 console: ## Build the console's bundle from api/console; needs Node.js 20 or newer, which nothing else does
 	cd api/console && npm ci --silent && npm run --silent build
+
+pictures: $(INSTALLED) ## Take the console's pictures for the documentation from a running installation
+	$(PYTHON) -m tests.browser.pictures
 
 lock: $(INSTALLED) ## Pin what pyproject.toml asks for: names, versions and hashes, no addresses
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 #: As root there is no sandbox; and the browser itself asks nobody for anything.
-_OPTIONS: Final = (
+OPTIONS: Final = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_OPTIONS))
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
         yield launched
         launched.close()
 

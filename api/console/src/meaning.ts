@@ -68,7 +68,7 @@ export const PATTERN_RULES: Record<string, string> = {
   retry_loop: "The retries of all steps of a run add up to 3 or more.",
   step_oscillation: "The same skill follows itself, 3 times or more in a run.",
   tool_call_loop: "One trace uses the same skill 3 times or more, at any distance.",
-  timeout_cascade: "Two steps of a run or more were slow.",
+  timeout_cascade: "Two or more steps of a run were slow.",
 };
 
 type Details = Record<string, unknown>;

@@ -166,7 +166,7 @@ function History({ runs, agent }: { runs: Run[]; agent: AgentCost | undefined })
     <div ref={ref} class="history">
       <svg width={width} height={HEIGHT} role="img" aria-label={`Cost of ${priced.length} runs over ${SHOWN_DAYS} days, from ${money(Math.min(...priced.map((run) => run.estimated_cost_usd ?? 0)))} to ${money(most)}; the table below lists the latest.`}>
         <rect class="today" x={x(present - DAY_MS)} width={x(present) - x(present - DAY_MS)} y={MARGIN.top} height={HEIGHT - MARGIN.top - MARGIN.bottom} />
-        <text class="today-word" x={x(present) - 4} y={MARGIN.top + 12} text-anchor="end">
+        <text class="today-word" x={x(present) - 4} y={HEIGHT - MARGIN.bottom - 6} text-anchor="end">
           last 24 h
         </text>
         {y.ticks(4).map((tick) => (
