@@ -217,6 +217,7 @@ def _fast_targets(stage: Stage, probes: Mapping[str, Answer]) -> dict[str, Targe
         "cost": Target(port, _PATHS["cost"], caller),
         **encoded,
         "tenants": Target(port, drawn_from=_requests(stage, "tenants", [path])),
+        "drawn": Target(port, drawn_from=_drawn_requests(stage, path)),
     }
 
 
@@ -235,6 +236,13 @@ def _requests(stage: Stage, name: str, paths: Sequence[str]) -> Path:
     """Write a line for each tenant and path, and return the file."""
     file = stage.folder / f"{name}.txt"
     file.write_text("".join(f"{path} {token}\n" for token in stage.audience.tokens.values() for path in paths))
+    return file
+
+
+def _drawn_requests(stage: Stage, path: str) -> Path:
+    """Write a line for each tenant that is drawn by its runs, as the live load has them, and return the file."""
+    file = stage.folder / "drawn.txt"
+    file.write_text("".join(f"{path} {stage.audience.tokens[tenant]}\n" for tenant in stage.audience.drawn))
     return file
 
 

@@ -116,7 +116,7 @@ def test_each_load_is_compared_with_the_constant_one_of_its_own_round() -> None:
 
 
 def test_snapshots_are_compared_with_live_answers_of_one_tenant_and_of_many() -> None:
-    loads = {"patterns": _load(10_000), "tenants": _load(6_000), "live": _load(10), "live_tenants": _load(2)}
+    loads = {"patterns": _load(10_000), "drawn": _load(6_000), "live": _load(10), "live_tenants": _load(2)}
 
     assert read_goals.live_ratios(read_goals.medians([loads])) == {"snapshot_to_live": 1000, "tenants_to_live": 3000}
 
