@@ -115,13 +115,12 @@ def _take(conn: Connection) -> Row[Any] | None:
 
 def _tell(conn: Connection, taken: Row[Any], settings: Settings, means: Means) -> str:
     """Send the message that a webhook is due for and write down how that ended."""
-    rows = _changes(conn, taken)
-    if not rows and not _lacks(conn, taken):
-        _advance(conn, taken)
-        return "nothing"
+    rows, lacks = _changes(conn, taken), _lacks(conn, taken)
+    if lacks and not taken.attempts:
+        _write_letter(conn, taken, "changes are no longer kept")
     if not rows:
-        _bury(conn, taken, "the changes are no longer kept")
-        return "dead"
+        _advance(conn, taken)
+        return "dead" if lacks else "nothing"
     outcome = deliver(taken, Message(message_id(taken), rows), settings, means)
     if outcome.is_delivered:
         _advance(conn, taken, delivered_at=func.clock_timestamp())
@@ -191,6 +190,11 @@ def _failed(conn: Connection, taken: Row[Any], outcome: sending.Outcome, setting
 
 def _bury(conn: Connection, taken: Row[Any], error: str) -> None:
     """Write down what could not be told, and go on with what comes next."""
+    _write_letter(conn, taken, error)
+    _advance(conn, taken, error=error)
+
+
+def _write_letter(conn: Connection, taken: Row[Any], error: str) -> None:
     letter = {
         "tenant_id": taken.tenant_id,
         "webhook_id": taken.webhook_id,
@@ -201,7 +205,6 @@ def _bury(conn: Connection, taken: Row[Any], error: str) -> None:
         "error": error,
     }
     conn.execute(insert(dead_letter).values(letter))
-    _advance(conn, taken, error=error)
     _log.error("notify webhook=%s: message %s is a dead letter: %s", taken.webhook_id, letter["message_id"], error)
 
 

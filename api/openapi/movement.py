@@ -55,14 +55,16 @@ TRIAGE: Final = record(
     description="What the tenant's people have said of the item.",
 )
 
+#: PostgreSQL holds no NUL.
+_NO_NUL: Final = r"^[^\u0000]*$"
 DECISION: Final = record(
     {
         "fingerprint": FINGERPRINT,
         "action": one_of(STATES),
         "minutes": nullable(integer("From now; or `until`. snooze: to 1440.", minimum=15, maximum=527_040)),
         "until": nullable(moment("For snooze, 15 minutes to 24 hours ahead; for expect, up to 366 days.")),
-        "reason": nullable(text("expect needs one.", maxLength=MAX_REASON_CHARS)),
-        "comment": nullable(text(maxLength=MAX_COMMENT_CHARS)),
+        "reason": nullable(text("expect needs one.", maxLength=MAX_REASON_CHARS, pattern=_NO_NUL)),
+        "comment": nullable(text(maxLength=MAX_COMMENT_CHARS, pattern=_NO_NUL)),
     },
     optional=("minutes", "until", "reason", "comment"),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ops import children
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +121,7 @@ def _environment(server: Server, database: str, settings: Mapping[str, object]) 
     usual: dict[str, object] = {
         "reader_database_url": server.url_as(READER_ROLE, database),
         "auth_database_url": server.url_as(AUTHENTICATOR_ROLE, database),
+        "triage_database_url": server.url_as(TRIAGE_ROLE, database),
         "api_processes": PROCESSES,
         "rate_limit_live": _UNLIMITED,
         "rate_limit_logins": _UNLIMITED,

@@ -53,6 +53,7 @@ _PATHS: Final = (
     *SNAPSHOT_PATHS.values(),
     *(f"{path}?as_of={{now}}" for path in SNAPSHOT_PATHS.values()),
     f"{PREFIX}/freshness",
+    f"{PREFIX}/changes?limit=500",
 )
 
 

@@ -186,16 +186,20 @@ def test_what_cannot_be_told_is_a_dead_letter_and_the_next_is_told(engine: Engin
     assert health == {"webhooks": 1, "failing": 0, "disabled": 0, "dead_letters_24h": 1}
 
 
-def test_changes_that_retention_removed_are_a_dead_letter_and_no_silence(engine: Engine, receiver: Receiver) -> None:
+@pytest.mark.parametrize(("kept", "told"), [(3, Told(dead=1)), (2, Told(delivered=1))])
+def test_changes_that_retention_removed_are_a_dead_letter_and_no_silence(
+    engine: Engine, receiver: Receiver, kept: int, told: Told
+) -> None:
     add(engine, receiver)
     record(engine, 1, 3)
     with engine.begin() as conn:
-        conn.execute(delete(signal_change))
+        conn.execute(delete(signal_change).where(signal_change.c.change_no <= kept))
 
-    assert notify(engine, HERE) == Told(dead=1)
+    assert notify(engine, HERE) == told
 
+    assert receiver.numbers() == list(range(kept + 1, 4))
     with engine.connect() as conn:
-        assert conn.execute(select(dead_letter.c.error)).scalars().all() == ["the changes are no longer kept"]
+        assert conn.execute(select(dead_letter.c.error)).scalars().all() == ["changes are no longer kept"]
 
 
 def test_a_receiver_that_is_gone_is_told_no_more(engine: Engine, receiver: Receiver) -> None:
