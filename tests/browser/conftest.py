@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect, sync_playwright
 
 from tests.browser.stack import Stack, start
 
@@ -32,7 +32,6 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 #: The first question of a browser without a session; Chromium writes every failed request into its log.
 _EXPECTED: Final = "Failed to load resource: the server responded with a status of"
-_OK: Final = 200
 PATIENCE_MS: Final = 20_000
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -73,9 +72,17 @@ class Profile:
         path = f"{self.stack.url}/api/v1/session"
         assert self.context.request.post(path, data={"api_key": key or self.stack.key()}).status == 204
 
-    def bodies(self) -> list[str]:
-        """Return all that the API answered."""
-        return [answer.text() for answer in self.answers if "/api/" in answer.url and answer.status == _OK]
+    def record(self) -> list[str]:
+        """Return a list that fills with all that the API answers from now on."""
+        bodies: list[str] = []
+
+        def pass_on(route: Route) -> None:
+            answer = route.fetch()
+            bodies.append(answer.text())
+            route.fulfill(response=answer)
+
+        self.context.route("**/api/**", pass_on)
+        return bodies
 
     def open(self, route: str = "#/") -> Page:
         """Open a view in a new page, and wait until it shows."""
@@ -105,6 +112,7 @@ def new_profile(stack: Stack, browser: Browser) -> Iterator[Callable[..., Profil
     yield make
     for profile in made:
         asked = {answer.url.partition("/console")[0].partition("/api")[0] for answer in profile.answers}
+        profile.context.unroute_all(behavior="ignoreErrors")
         profile.context.close()
         assert profile.complaints == []
         assert asked <= {stack.url}

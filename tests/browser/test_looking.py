@@ -145,6 +145,7 @@ def test_two_tenants_in_two_profiles_never_see_each_others_ids(
 ) -> None:
     tenants = (DEMO_TENANT, "globex-research")
     profiles = {tenant: new_profile() for tenant in tenants}
+    bodies = {tenant: profile.record() for tenant, profile in profiles.items()}
     for tenant, profile in profiles.items():
         profile.log_in(stack.key(tenant))
     for _ in range(2):
@@ -157,7 +158,7 @@ def test_two_tenants_in_two_profiles_never_see_each_others_ids(
             expect(page.locator("#runs tbody tr").first).to_be_visible()
 
     for mine, other in (tenants, tenants[::-1]):
-        seen = "\n".join(profiles[mine].bodies())
+        seen = "\n".join(bodies[mine])
         assert any(run_id in seen for run_id in stack.run_ids(mine))
         foreign = stack.run_ids(other) | stack.agent_ids(other) | {other}
         assert [each for each in foreign if each in seen] == []

@@ -96,6 +96,8 @@ def test_an_agent_shows_its_cost_over_time(profile: Profile) -> None:
     page.locator("#cost .agent a").first.click()
 
     expect(page.locator("#verdict")).to_contain_text("the usual")
+    page.get_by_text("How it was computed").click()
+    expect(page.locator(".explain li").first).to_be_visible()
     expect(page.locator("#history .dot").first).to_be_visible()
     page.locator("#recent tbody a").first.click()
     expect(page.locator("#steps")).to_be_visible()
@@ -118,7 +120,7 @@ def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) ->
 def test_a_run_that_is_not_there_says_so(profile: Profile) -> None:
     page = profile.open("#/run/none%2Fsuch")
 
-    expect(page.get_by_text("No such run")).to_be_visible()
+    expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name="none/such")).to_be_visible()
 
 
@@ -147,7 +149,7 @@ def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("?no such run")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("No such run")).to_be_visible()
+    expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()

@@ -12,6 +12,7 @@ import { RangePlot, useWidth } from "../ui/charts";
 import { Chip, Empty, levelLabel, Loading, Name, Panel, Time, Trouble } from "../ui/parts";
 import { axisOf, ratioOf, toneOf, Verdicts } from "./cost";
 import { Withheld } from "./queue";
+import { Explain } from "../ui/explain";
 import { Trend } from "../ui/trend";
 import { TriageState, TriageTools } from "./triage";
 
@@ -144,6 +145,7 @@ function Verdict({ agent, data }: { agent: AgentCost; data: CostAnalysis }): JSX
           </>
         ) : null}
       </dl>
+      <Explain item={agent} />
       <TriageState triage={agent.triage} />
       <TriageTools item={agent} name={agent.agent_id} />
     </div>

@@ -14,6 +14,7 @@ import { TriageState, TriageTools } from "./triage";
 import { WasteLine } from "./patterns";
 import { Withheld } from "./queue";
 import { CopyButton } from "../ui/copy";
+import { Explain } from "../ui/explain";
 import { Trend } from "../ui/trend";
 
 const PAGE = 200;
@@ -215,6 +216,7 @@ function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
       {item ? (
         <>
           <Trend signal="attention" item={item} format={(value) => value.toFixed(2)} />
+          <Explain item={item} />
           <TriageState triage={item.triage} />
           <TriageTools item={item} name={item.run_id} />
         </>
