@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-full test-laws test-hostile lint bench-extras bench-verdicts bench-reads chaos bench soak console pictures lock clean
+.PHONY: help install up test test-full test-laws test-hostile test-fuzz lint bench-extras bench-verdicts bench-reads chaos bench soak console pictures lock clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -40,11 +40,14 @@ test-laws: $(INSTALLED) ## Incremental refreshes against full ones on 500 random
 test-hostile: $(INSTALLED) ## Hostile requests, the contract and a killed database against real API processes, at full size
 	$(PYTHON) -m pytest tests/served --full-size -o log_cli=true --log-cli-level=INFO $(ARGS)
 
+test-fuzz: $(INSTALLED) ## 10,000 hostile bodies and lines of OTLP against a real receiver and the loader
+	$(PYTHON) -m pytest tests/telemetry/test_fuzz.py --full-size -o log_cli=true --log-cli-level=INFO $(ARGS)
+
 lint: $(INSTALLED) ## Style, types and SQL
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/sql
+	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/sql ops/telemetry/sql
 
 chaos: $(INSTALLED) ## Faults of every kind against a whole installation, 15 minutes; ARGS="--short" is a minute
 	$(PYTHON) -m tests.chaos $(ARGS)

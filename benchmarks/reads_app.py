@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import text
 
 from benchmarks.scales import statements
-from ops.commands.api import serve
+from ops.serving import Serving, serve
 from snapshots import settings
 from snapshots.database import connect, url_of
 
@@ -95,7 +95,8 @@ def get_live() -> falcon.App[Request, Response]:
 def main(name: str, port: int) -> None:
     """Serve one of the applications as `activity api` serves its own."""
     current = settings.load()
-    serve(f"benchmarks.reads_app:get_{name}", current, current.api_host, port)
+    how = Serving(current.api_host, port, current.api_processes, current.api_threads + 2, current.log_level)
+    serve(f"benchmarks.reads_app:get_{name}", how)
 
 
 if __name__ == "__main__":

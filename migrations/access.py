@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from alembic import op
 
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
+from migrations import ingest
+from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
 from snapshots.source import TENANT_SETTING
 from snapshots.tables import SCHEMA
 
@@ -101,6 +102,42 @@ def revoke_triage() -> None:
     op.execute(f"revoke usage on schema {SCHEMA} from {TRIAGE_ROLE}")
     op.execute(f"revoke all on {SCHEMA}.item_state from {TRIAGE_ROLE}")
     op.execute(f"drop policy item_state_triage on {SCHEMA}.item_state")
+
+
+def open_to_ingest(tables: Sequence[str]) -> None:
+    """Force row-level security on the tables where spans wait, and let the ingest role write there.
+
+    What it needs of the host's tables is granted apart (`migrations.ingest`): an upgrade changes nothing of a host's.
+    """
+    for table in tables:
+        op.execute(f"alter table {SCHEMA}.{table} enable row level security")
+        op.execute(f"alter table {SCHEMA}.{table} force row level security")
+        _policy(table, "owner", "current_user", "true")
+        _policy(table, "ingest", INGEST_ROLE, "true")
+    op.execute(f"grant usage on schema {SCHEMA} to {INGEST_ROLE}")
+    _grant("select, insert, update, delete", tables, INGEST_ROLE)
+    # What the host calls its tables, and which runs and traces are there already; what it judges of those it wrote.
+    _grant("select", ("alembic_version", "source_mapping", "source_run", "source_trace"), INGEST_ROLE)
+    op.execute(f"grant update (latency_bucket, evidence_health, risk_level) on {SCHEMA}.source_run to {INGEST_ROLE}")
+    # What is written goes through temporary tables, as every load does.
+    op.execute(
+        f"do $$ begin execute format('grant temporary on database %I to {INGEST_ROLE}', current_database()); end $$"
+    )
+
+
+def revoke_ingest() -> None:
+    """Take back what `open_to_ingest` granted on things that outlive its tables."""
+    op.execute(
+        f"do $$ begin execute format('revoke temporary on database %I from {INGEST_ROLE}', current_database()); end $$"
+    )
+    op.execute(f"revoke usage on schema {SCHEMA} from {INGEST_ROLE}")
+    # A host that is detached has no views.
+    for name in ("alembic_version", "source_mapping", "source_run", "source_trace"):
+        op.execute(
+            f"do $$ begin if to_regclass('{SCHEMA}.{name}') is not null then"
+            f" revoke all on {SCHEMA}.{name} from {INGEST_ROLE}; end if; end $$"
+        )
+    ingest.close_source(op.get_bind())
 
 
 def revoke_lasting() -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots.database import connect, normalise
 from snapshots.errors import ActivityError
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
 
 #: The group role of each part, by the part's name in `snapshots.database.Role`.
-GROUPS: Final = {"worker": WORKER_ROLE, "auth": AUTHENTICATOR_ROLE, "reader": READER_ROLE, "triage": TRIAGE_ROLE}
+GROUPS: Final = {
+    "worker": WORKER_ROLE,
+    "auth": AUTHENTICATOR_ROLE,
+    "reader": READER_ROLE,
+    "triage": TRIAGE_ROLE,
+    "ingest": INGEST_ROLE,
+}
 
 _MEMBERS: Final = text("""
 select pg_get_userbyid(member) from pg_catalog.pg_auth_members
@@ -35,7 +41,7 @@ order by 1
 def ensure_roles(owner: URL | str, parts: Mapping[str, URL | None] | None = None) -> None:
     """Create the roles that are missing, and make each part's login role a member of its group.
 
-    `parts` maps `worker`, `auth`, `reader` and `triage` to their URLs; a login role that exists keeps its password.
+    `parts` maps `worker`, `auth`, `reader`, `triage` and `ingest` to their URLs; a login keeps its password.
     Raises ActivityError with the statements to run when the owner may not create roles.
     """
     engine = connect(owner, name="activity migrate", isolation_level="AUTOCOMMIT", hide_parameters=True)

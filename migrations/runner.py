@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import text
 
-from migrations import host
+from migrations import host, ingest
 from migrations import mapping as mappings
 from migrations.detachment import DETACHED
 from migrations.roles import ensure_roles
@@ -45,10 +45,23 @@ def migrate(settings: Settings) -> None:
         "auth": settings.auth_database_url,
         "reader": settings.reader_database_url,
         "triage": settings.triage_database_url,
+        "ingest": settings.ingest_database_url,
     }
     mapping = mappings.load(settings.source_mapping) if settings.source_mapping is not None else None
     ensure_roles(owner, {part: normalise(url.get_secret_value()) if url else None for part, url in own.items()})
     upgrade(owner, mapping=mapping)
+    if settings.ingest_database_url is not None:
+        _open_source(owner)
+
+
+def _open_source(owner: URL) -> None:
+    """Let the ingest role write runs, traces and steps: somebody has asked for it by naming its URL."""
+    engine = connect(owner, name="activity migrate")
+    try:
+        with engine.begin() as conn:
+            ingest.open_source(conn)
+    finally:
+        engine.dispose()
 
 
 def upgrade(url: URL | str, revision: str = "head", *, mapping: SourceMapping | None = None) -> None:

@@ -35,6 +35,7 @@ _MODULES: Final = {
     "doctor": "doctor",
     "capture": "capture",
     "load": "load",
+    "prices": "prices",
     "compute": "compute",
     "backtest": "backtest",
     "recompute": "recompute",
@@ -51,6 +52,7 @@ _MODULES: Final = {
     "worker": "worker",
     "beat": "beat",
     "api": "api",
+    "receive": "receive",
     "exporter": "exporter",
     "demo-feed": "demo_feed",
 }

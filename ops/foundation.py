@@ -31,6 +31,7 @@ LOGINS: Final[Mapping[str, str]] = {
     "auth": "activity_auth_login",
     "reader": "activity_reader_login",
     "triage": "activity_triage_login",
+    "ingest": "activity_ingest_login",
 }
 
 
@@ -122,7 +123,7 @@ def _hashed(conn: Connection, login: str, password: str) -> str:
 
 
 def _refuse_part_urls(current: Settings) -> None:
-    for part in ("worker", "auth", "reader", "triage"):
+    for part in ("worker", "auth", "reader", "triage", "ingest"):
         if getattr(current, f"{part}_database_url") is not None:
             raise SettingsError(
                 f"ACTIVITY_{part.upper()}_DATABASE_URL: set without ACTIVITY_DATABASE_URL; expected both or neither"

@@ -27,6 +27,7 @@ class Credentials:
     auth: str = field(repr=False)
     reader: str = field(repr=False)
     triage: str = field(repr=False)
+    ingest: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Instance:
         """Return the passwords, made at the first call and kept in a file of mode 0600."""
         path = self.folder / "credentials.json"
         if path.exists():
-            return _completed(path)
+            return _read_credentials(path)
         made = Credentials(*(secrets.token_hex(24) for _ in fields(Credentials)))
         write_private(path, json.dumps(asdict(made)))
         return made
@@ -101,20 +102,14 @@ def write_private(path: Path, words: str) -> None:
         raise ActivityError(f"{path}: cannot be written ({ex.strerror})") from ex
 
 
-def _completed(path: Path) -> Credentials:
-    """Return the passwords of a file; one that was written before triage had a role gets its password now."""
-    found = _read_credentials(path)
-    if "triage" in found:
-        return Credentials(**found)
-    made = Credentials(**found, triage=secrets.token_hex(24))
-    write_private(path, json.dumps(asdict(made)))
-    return made
-
-
-def _read_credentials(path: Path) -> dict[str, str]:
+def _read_credentials(path: Path) -> Credentials:
     try:
-        found: dict[str, str] = json.loads(path.read_text())
-        Credentials(**{"triage": "", **found})
+        kept = json.loads(path.read_text())
+        made = {field.name: secrets.token_hex(24) for field in fields(Credentials) if field.name not in kept}
+        found = Credentials(**{**kept, **made})
     except (ValueError, TypeError) as ex:
         raise ActivityError(f"{path}: is damaged; remove it, and new passwords are made at the next start") from ex
+    if made:
+        # A part that is new in this version gets its password; the others keep theirs.
+        write_private(path, json.dumps(asdict(found)))
     return found

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 
 from snapshots import keys
 from snapshots.errors import ActivityError
-from snapshots.signals import CAPABILITIES, READING
+from snapshots.signals import CAPABILITIES, INGEST_CAPABILITY, READING
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
@@ -148,7 +148,8 @@ def _check_text(name: str, words: str) -> str:
 
 def _check_capabilities(capabilities: Sequence[str]) -> list[str]:
     """Return them without duplicates, in the order in which they were named."""
-    unknown = [name for name in capabilities if name not in CAPABILITIES]
+    known = (*CAPABILITIES, INGEST_CAPABILITY)
+    unknown = [name for name in capabilities if name not in known]
     if unknown:
-        raise KeyRequestError(f"capability: {unknown[0]!r} does not exist; expected some of {', '.join(CAPABILITIES)}")
+        raise KeyRequestError(f"capability: {unknown[0]!r} does not exist; expected some of {', '.join(known)}")
     return list(dict.fromkeys(capabilities))

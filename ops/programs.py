@@ -33,6 +33,7 @@ _SECRETS: Final = frozenset(
         "AUTH_DATABASE",
         "READER_DATABASE",
         "TRIAGE_DATABASE",
+        "INGEST_DATABASE",
         "BROKER",
         "RATE_LIMIT",
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
 
-Role = Literal["owner", "worker", "auth", "reader", "triage"]
+Role = Literal["owner", "worker", "auth", "reader", "triage", "ingest"]
 
 #: Data that a server does not acknowledge for so long ends the connection, milliseconds.
 _SILENCE_MS: Final = 30_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from snapshots import facts, items, movement, tables, triage, webhooks
+from snapshots import facts, ingested, items, movement, tables, triage, webhooks
 
 #: A module that describes tables of ours is listed here; its tables are registered when it is imported.
-DESCRIBED_IN: Final = (tables, items, facts, movement, triage, webhooks)
+DESCRIBED_IN: Final = (tables, items, facts, movement, triage, webhooks, ingested)
 
 metadata: Final = tables.metadata

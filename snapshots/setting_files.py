@@ -13,6 +13,7 @@ PREFIX: Final = "ACTIVITY_"
 #: The settings that hold a password: `ACTIVITY_<NAME>_FILE` may name a file that holds the URL.
 URLS: Final = (
     "database_url", "worker_database_url", "auth_database_url", "reader_database_url", "triage_database_url",
+    "ingest_database_url",
     "broker_url", "rate_limit_url",
 )  # fmt: skip
 

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     auth_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that looks up API keys")
     reader_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that serves reads")
     triage_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that writes triage")
+    ingest_database_url: DatabaseUrl | None = Field(None, description="PostgreSQL URL of the role that takes traces in")
     broker_url: RedisUrl | None = Field(None, description="Redis or Valkey URL of the message broker")
     source_mapping: Path | None = Field(
         None, description="TOML file that says what a host names the source tables and columns; read by `migrate`"
@@ -182,6 +183,30 @@ class Settings(BaseSettings):
         "scope", min_length=1, description="The claim that lists capabilities: a list, or text separated by spaces"
     )
     jwt_leeway_s: int = Field(30, ge=0, le=300, description="Clock difference that is forgiven, seconds")
+
+    ingest_host: str = Field("127.0.0.1", description="Address on which `activity receive` listens")
+    ingest_port: int = Field(4318, ge=1, le=65_535, description="Port on which `activity receive` listens")
+    ingest_processes: int = Field(1, ge=1, le=64, description="Receiving processes")
+    ingest_threads: int = Field(4, ge=1, le=64, description="Requests that a receiving process reads at a time")
+    ingest_max_body_mb: int = Field(
+        8, ge=1, le=64, description="Largest body of a request, and largest body once it is decompressed, MB"
+    )
+    ingest_quiet_s: int = Field(
+        30,
+        ge=0,
+        le=86_400,
+        description="Seconds without a new span after which a trace whose root ended is written",
+    )
+    ingest_max_wait_s: int = Field(
+        900, ge=1, le=604_800, description="Seconds after which a span is written, whatever its trace still waits for"
+    )
+    ingest_memory_days: int = Field(
+        7, ge=1, le=365, description="Days for which spans are remembered, so that one sent again changes nothing"
+    )
+    prices_file: NotBlank | None = Field(None, description="File of what models cost, TOML or JSON; none, no cost")
+    derive: Flag = Field(
+        default=True, description="Judge latency, evidence and risk of the runs that were made of traces taken in"
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged")
 

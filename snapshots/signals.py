@@ -23,8 +23,11 @@ CAPABILITIES: Final = (
 #: What a key is given that asks for none in particular: everything that only reads.
 READING: Final = tuple(name for name in CAPABILITIES if name != "activity.triage")
 
+#: What a key may do that brings traces in; it opens no endpoint, and no other capability brings any in.
+INGEST_CAPABILITY: Final = "activity.ingest"
+
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "104_webhooks"
+SCHEMA_REVISION: Final = "105_ingested_traces"
 
 #: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
 SLOTS: Final = 64
@@ -34,6 +37,7 @@ WORKER_ROLE: Final = "activity_worker"
 AUTHENTICATOR_ROLE: Final = "activity_authenticator"
 READER_ROLE: Final = "activity_reader"
 TRIAGE_ROLE: Final = "activity_triage"
+INGEST_ROLE: Final = "activity_ingest"
 
 
 def check_signal(name: str) -> str:

@@ -1,8 +1,9 @@
-"""`activity load`: runs, traces and steps from files."""
+"""`activity load`: runs, traces and steps from files, in native form or as other tools write them."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,44 +12,91 @@ from rich.console import Console
 
 from ops.loading.loading import load as load_files
 from ops.loading.progress import BarProgress, LineProgress
+from ops.telemetry.loading import READERS, Wishes, load_spans
+from ops.telemetry.prices import price_file, read_prices
 from snapshots import database, settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from collections.abc import Iterator, Sequence
 
+    from ops.loading.progress import LoadProgress
     from ops.loading.reports import LoadReport
+    from ops.telemetry.loading import SpanReport
+    from snapshots.settings import Settings
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--format",
-    "_format",
-    type=click.Choice(["native"]),
+    "format_",
+    type=click.Choice(["native", *READERS]),
     default="native",
     show_default=True,
     help="What the files hold.",
 )
+@click.option("--tenant", help="Whose traces they are; the native format names tenants itself, the others need it.")
+@click.option("--prices", type=click.Path(path_type=Path), help="What models cost; default ACTIVITY_PRICES_FILE.")
 @click.option("--strict", is_flag=True, help="Load nothing at all when a line is bad.")
-def load(path: Path, _format: str, *, strict: bool) -> None:
-    """Load runs, aos_traces and aos_trace_steps (.jsonl or .csv, optionally .gz) from PATH.
+def load(path: Path, format_: str, tenant: str | None, prices: Path | None, *, strict: bool) -> None:
+    """Load runs, traces and steps from PATH: a file, or a folder of files, optionally .gz.
 
-    PATH is a folder of such files, a folder of such folders, or one file. Rows are upserted by their key, so loading
-    twice changes nothing; of several lines with one key the later wins. Bad lines are reported by file and line and
-    skipped; the exit code is 1 then.
+    The native format holds runs, aos_traces and aos_trace_steps (.jsonl or .csv); otlp holds requests of OpenTelemetry
+    in JSON, one on each line; langfuse and phoenix hold what these tools export. Loading twice changes nothing. Bad
+    lines are reported by file and line and skipped; the exit code is 1 then.
     """
-    report = _load(database.url_of(settings.load(), "owner"), path, strict=strict)
-    for problem in report.problems:
-        click.echo(problem, err=True)
-    if report.skipped > len(report.problems):
-        click.echo(f"... and {report.skipped - len(report.problems)} more bad lines", err=True)
+    current = settings.load()
+    if format_ == "native":
+        _refuse_options(tenant=tenant, prices=prices)
+        _load_rows(current, path, strict=strict)
+    else:
+        _load_spans(current, path, _wishes(current, format_, tenant, prices, strict=strict))
+
+
+def _load_rows(current: Settings, path: Path, *, strict: bool) -> None:
+    with _progress() as progress:
+        report = load_files(database.url_of(current, "owner"), path, strict=strict, progress=progress)
+    _finish(report)
+
+
+def _load_spans(current: Settings, path: Path, wishes: Wishes) -> None:
+    with _progress() as progress:
+        report = load_spans(database.url_of(current, "owner"), path, wishes, progress)
+    _finish(report)
+
+
+def _refuse_options(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"--{name}: not for --format native, whose files say it themselves")
+
+
+def _wishes(current: Settings, format_: str, tenant: str | None, prices: Path | None, *, strict: bool) -> Wishes:
+    if not tenant or not tenant.strip() or "\0" in tenant:
+        raise click.UsageError(f"--tenant: missing; --format {format_} needs the tenant whose traces they are")
+    found = read_prices(prices or price_file(current.prices_file))
+    return Wishes(tenant, format_, found, strict, current.derive)
+
+
+@contextmanager
+def _progress() -> Iterator[LoadProgress]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield LineProgress()
+        return
+    with BarProgress(console) as progress:
+        yield progress
+
+
+def _finish(report: LoadReport | SpanReport) -> None:
+    """Print what is wrong, then what was done, and exit."""
+    _print_problems(report.problems, report.skipped)
     click.echo(report.as_text())
     sys.exit(1 if report.skipped else 0)
 
 
-def _load(url: URL, path: Path, *, strict: bool) -> LoadReport:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return load_files(url, path, strict=strict, progress=LineProgress())
-    with BarProgress(console) as progress:
-        return load_files(url, path, strict=strict, progress=progress)
+def _print_problems(problems: Sequence[str], skipped: int) -> None:
+    for problem in problems:
+        click.echo(problem, err=True)
+    if skipped > len(problems):
+        click.echo(f"... and {skipped - len(problems)} more bad lines", err=True)

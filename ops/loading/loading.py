@@ -19,7 +19,7 @@ from ops.loading.targets import read_targets
 from snapshots import database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import URL, Connection
@@ -54,14 +54,18 @@ def load(
     return report
 
 
-def store(conn: Connection, rows: Mapping[str, Iterable[Mapping[str, object]]]) -> dict[str, TableReport]:
+def store(
+    conn: Connection, rows: Mapping[str, Iterable[Mapping[str, object]]], *, kept: Collection[str] = ()
+) -> dict[str, TableReport]:
     """Store rows in native form, by table, through the path that files take; return what became of them.
+
+    A row of the tables in `kept` that is there already stays as it is: no right to change it is needed.
 
     The caller owns the transaction. Raises LoadError at the first row that cannot be stored.
     """
     targets, stored = read_targets(conn), {}
     for name, target in targets.items():
-        stage = create_stage(conn, target)
+        stage = create_stage(conn, target, replaces=name not in kept)
         feeder, problems = Feeder(conn, stage), Problems()
         for number, record in enumerate(rows.get(name, ()), start=1):
             fields = sorted(record)

@@ -151,7 +151,7 @@ class Merger:
         keys = [self._stage.target.columns[position].name for position in self._stage.target.keys]
         others = [one for one in shape.columns if one.name not in keys]
         is_new = literal_column("(xmax = 0)", Boolean).label("is_new")
-        if not others:
+        if not others or not self._stage.replaces:
             return statement.on_conflict_do_nothing(index_elements=keys).returning(is_new)
         before = tuple_(*(_comparable(one, target.c[one.name]) for one in others))
         after = tuple_(*(_comparable(one, statement.excluded[one.name]) for one in others))

@@ -33,11 +33,13 @@ class Stage:
     """The temporary table of a target.
 
     `seq` counts the rows, `file` and `line` say where each comes from, `shape` which columns it names, `turn` orders
-    rows of one key; `value(i)` is the target's column i as text.
+    rows of one key; `value(i)` is the target's column i as text. A row that is there already stays as it is unless the
+    stage `replaces` it.
     """
 
     target: Target
     table: Table
+    replaces: bool = True
 
     def value(self, position: int) -> Column[str]:
         """Return the staged text of the target's column at `position`."""
@@ -87,7 +89,7 @@ class Feeder:
         self._characters = 0
 
 
-def create_stage(conn: Connection, target: Target) -> Stage:
+def create_stage(conn: Connection, target: Target, *, replaces: bool = True) -> Stage:
     """Create the stage of `target`; it ends with the transaction."""
     table = Table(
         f"load_{target.table}",
@@ -100,7 +102,7 @@ def create_stage(conn: Connection, target: Target) -> Stage:
         postgresql_on_commit="drop",
     )
     conn.execute(CreateTable(table))
-    return Stage(target, table)
+    return Stage(target, table, replaces)
 
 
 def settle_order(conn: Connection, stage: Stage) -> int:

@@ -32,6 +32,7 @@ REVISIONS: Final = (
     "102_movement",
     "103_triage",
     "104_webhooks",
+    "105_ingested_traces",
 )
 
 

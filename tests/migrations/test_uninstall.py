@@ -177,7 +177,7 @@ def test_a_role_that_something_depends_on_stays_and_the_reason_is_told(
 
     with superuser("postgres").connect() as conn:
         conn.execute(text(f"drop role {login}"))
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert all(": stays, " in line for line in lines), lines
     assert any(f"members: {login}" in line or login in line for line in lines)
     assert describe(fresh_database, SCHEMA)
@@ -192,7 +192,9 @@ def test_roles_that_nothing_depends_on_are_dropped(private_folder: Path, server:
 
         lines = uninstalling.drop_roles(url)
 
-        assert lines == [f"role activity_{name}: dropped" for name in ("authenticator", "reader", "worker")]
+        assert lines == [
+            f"role activity_{name}: dropped" for name in ("authenticator", "ingest", "reader", "triage", "worker")
+        ]
         assert uninstalling.drop_roles(url) == []
     finally:
         alone.stop()

@@ -58,12 +58,20 @@ def asked_of_a_database() -> list[str]:
 
 
 #: The README's commands that run until they are stopped.
-PROCESSES = [".venv/bin/activity worker", ".venv/bin/activity beat", ".venv/bin/activity api"]
+PROCESSES = [f".venv/bin/activity {name}" for name in ("worker", "beat", "api", "receive")]
+#: Documents whose commands are run one after the other on a database of one's own.
+TELEMETRY = [ROOT / "docs" / f"{name}.md" for name in ("opentelemetry", "langfuse", "phoenix")]
+
+
+def asked_about_telemetry(document: Path) -> list[str]:
+    """Return the commands of a document on telemetry that end."""
+    return [line for line in commands(document) if line not in PROCESSES]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_in_the_documentation_is_executed(document: Path) -> None:
     executed = RUN_BY_CI | {"make up"} | {*asked_of_the_demo(), *asked_of_a_database(), *PROCESSES}
+    executed |= {line for each in TELEMETRY for line in asked_about_telemetry(each)}
 
     assert set(commands(document)) <= executed
 
@@ -134,3 +142,20 @@ def test_the_readme_sets_up_a_database_of_ones_own(
         done = shell(line, folder)
         assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("act_")
+
+
+@pytest.mark.parametrize("document", TELEMETRY, ids=lambda path: path.stem)
+def test_the_commands_on_telemetry_work(
+    fresh_database: str, private_folder: Path, monkeypatch: pytest.MonkeyPatch, document: Path
+) -> None:
+    if not INSTALLED.exists():
+        pytest.skip(".venv was not built by `make install`")
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", fresh_database)
+    folder = private_folder / document.stem
+    folder.mkdir()
+    for name in (".venv", "tests"):
+        (folder / name).symlink_to(ROOT / name)
+
+    for line in asked_about_telemetry(document):
+        done = shell(line, folder)
+        assert done.returncode == 0, done.stderr

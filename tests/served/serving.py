@@ -79,7 +79,7 @@ def serving(server: Server, database: str, folder: Path, **settings: object) -> 
     `settings` are its own, by name; its limits are out of the way unless they say otherwise. It keeps its output in a
     folder of its own in `folder`, and must leave nothing else there.
     """
-    port = _free_port()
+    port = free_port()
     own = Path(tempfile.mkdtemp(dir=folder, prefix="api-"))
     environment = _environment(server, database, {"api_port": port, **settings}) | {"TMPDIR": str(own)}
     command = [sys.executable, "-m", "ops.cli", "api"]
@@ -131,7 +131,7 @@ def _environment(server: Server, database: str, settings: Mapping[str, object]) 
     return inherited | {f"ACTIVITY_{name.upper()}": str(value) for name, value in {**usual, **settings}.items()}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -113,6 +113,7 @@ URLS = {
     "auth_database_url": "postgresql://auth:hunter2@db/activity",
     "reader_database_url": "postgresql://reader:hunter2@db/activity",
     "triage_database_url": "postgresql://triage:hunter2@db/activity",
+    "ingest_database_url": "postgresql://ingest:hunter2@db/activity",
     "broker_url": "redis://:hunter2@broker:6379/0",
     "rate_limit_url": "rediss://:hunter2@limits:6379/1",
 }

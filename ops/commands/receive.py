@@ -1,0 +1,40 @@
+"""`activity receive`: spans taken in over OTLP/HTTP, one or more processes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+import click
+
+from api import logs
+from api.credentials import tokens_of
+from ops import startup
+from ops.serving import Serving, serve, shared_metrics
+from ops.telemetry.prices import price_file, read_prices
+from snapshots import database, settings
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; default ACTIVITY_INGEST_HOST.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on; default ACTIVITY_INGEST_PORT.")
+def receive(host: str | None, port: int | None) -> None:
+    """Take spans in over OTLP/HTTP at /v1/traces, and write runs, traces and steps once a trace is whole.
+
+    A sender needs a key with the capability activity.ingest.
+    """
+    current = settings.load()
+    logs.configure(current.log_level)
+    # What cannot be used ends here, by name, and not in each process.
+    tokens_of(current, partial(datetime.now, UTC), time.monotonic)
+    read_prices(price_file(current.prices_file))
+    for role in ("ingest", "auth"):
+        database.url_of(current, role)
+    address = host or current.ingest_host, port or current.ingest_port
+    startup.check_port(*address)
+    with shared_metrics():
+        # As many again may wait a moment for those that work.
+        threads = 2 * current.ingest_threads
+        how = Serving(*address, current.ingest_processes, threads, current.log_level)
+        serve("ops.receiving.wsgi:get_app", how)

@@ -1,0 +1,73 @@
+"""An application in server processes of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+
+from api.logs import FORMATTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: An option of glibc's mallopt (malloc.h); another C library has no such function, or ignores it.
+_M_ARENA_MAX: Final = -8
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where to listen, with how many processes, and threads in each."""
+
+    host: str
+    port: int
+    processes: int
+    threads: int
+    log_level: str
+
+
+@contextmanager
+def shared_metrics() -> Iterator[None]:
+    """Give the processes a folder where their numbers meet.
+
+    prometheus-client looks for it once, when it is imported: not before here.
+    """
+    with tempfile.TemporaryDirectory(prefix="activity-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # noqa: TID251  # the library's variable
+        yield
+
+
+def serve(target: str, how: Serving) -> None:
+    """Serve `target`, an application factory, until told to stop."""
+    _share_one_heap()
+    Granian(
+        target,
+        factory=True,
+        interface=Interfaces.WSGI,
+        # Without TLS there is no HTTP/2 to speak of; the proxy in front speaks it.
+        http=HTTPModes.http1,
+        address=how.host,
+        port=how.port,
+        workers=how.processes,
+        blocking_threads=how.threads,
+        log_dictconfig={"formatters": {"generic": FORMATTER, "access": FORMATTER}},
+        log_level=LogLevels(how.log_level.lower()),
+        respawn_failed_workers=True,
+    ).serve()
+
+
+def _share_one_heap() -> None:
+    """Have the C library keep one heap instead of one per thread: each would keep what it once needed, some MB.
+
+    The processes that serve inherit it. Under the interpreter's lock their threads hardly meet there.
+    """
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):
+        allocator.mallopt(_M_ARENA_MAX, 1)

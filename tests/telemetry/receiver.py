@@ -1,0 +1,79 @@
+"""The receiver as a sender and an operator see it, without a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import json_format
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from sqlalchemy import func, select, text
+
+from ops.receiving.answers import JSON, PROTOBUF
+from tests.telemetry.spans import TENANT, body
+
+if TYPE_CHECKING:
+    from falcon.testing import Result, TestClient
+    from sqlalchemy import Engine
+
+    from ops.receiving.assembler import Assembler
+    from ops.telemetry.assembling import Assembly
+    from tests.telemetry.spans import Document
+
+
+@dataclass
+class Receiver:
+    """A receiver, its assembler, and keys: `tokens` by tenant bring spans in, `reading` reads alone."""
+
+    client: TestClient
+    assembler: Assembler
+    owner: Engine
+    tokens: dict[str, str]
+    reading: str
+
+    def post(self, content: bytes, media_type: str = JSON, token: str | None = None, **headers: str) -> Result:
+        """Send a body; the name of a header is written with underscores."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        authorization = {"Authorization": f"Bearer {token or self.tokens[TENANT]}"}
+        return self.client.simulate_post(
+            "/v1/traces", body=content, headers={"Content-Type": media_type, **authorization, **given}
+        )
+
+    def send(self, *spans: Document, tenant: str = TENANT) -> Result:
+        """Send spans in JSON."""
+        return self.post(body(*spans), token=self.tokens[tenant])
+
+    def round(self, after_s: float = 0) -> Assembly:
+        """Make a round of the assembler, so many seconds from now."""
+        with self.owner.connect() as conn:
+            now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+        return self.assembler.round(now.astimezone(UTC) + timedelta(seconds=after_s))
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Return rows as the owner sees them."""
+        with self.owner.connect() as conn:
+            return [dict(row) for row in conn.execute(text(statement)).mappings()]
+
+    def steps(self) -> list[str]:
+        """Return the skills of all steps, in order."""
+        found = self.rows("select skill_id from public.aos_trace_steps order by trace_id, step_index")
+        return [row["skill_id"] for row in found]
+
+
+def refusal_of(result: Result) -> str:
+    """Return the message of the Status that a refusal is, whatever its encoding."""
+    if result.headers["content-type"] == PROTOBUF:
+        return str(Status.FromString(result.content).message)
+    return str(json_format.ParseDict(result.json, Status()).message)
+
+
+def rejected_by(result: Result) -> tuple[int, str]:
+    """Return how many spans a success rejects, and why."""
+    response = ExportTraceServiceResponse()
+    if result.headers["content-type"] == PROTOBUF:
+        response.ParseFromString(result.content)
+    else:
+        json_format.ParseDict(result.json, response)
+    return response.partial_success.rejected_spans, response.partial_success.error_message
