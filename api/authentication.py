@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Text, bindparam, select
+from sqlalchemy import Text, bindparam, func, or_, select
 
 from api import session
 from api.caching import ShortCache
@@ -33,8 +33,16 @@ _CAPACITY: Final = 10_000
 MAX_SUBJECT_CHARS: Final = 200
 
 _LIVE_KEY: Final = select(
-    api_key.c.tenant_id, api_key.c.capabilities, api_key.c.secret_sha256, api_key.c.expires_at, api_key.c.label
-).where(api_key.c.key_id == bindparam("wanted", type_=Text), api_key.c.revoked_at.is_(None))
+    api_key.c.tenant_id,
+    api_key.c.capabilities,
+    api_key.c.secret_sha256,
+    api_key.c.label,
+    # A key that was rotated is revoked at an instant to come: it ends then, or when it would have anyway.
+    func.least(api_key.c.expires_at, api_key.c.revoked_at, type_=api_key.c.expires_at.type).label("ends_at"),
+).where(
+    api_key.c.key_id == bindparam("wanted", type_=Text),
+    or_(api_key.c.revoked_at.is_(None), api_key.c.revoked_at > func.clock_timestamp()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class KeyRing:
     def _look_up(self, key_id: str) -> StoredKey | None:
         for row in self._reader.rows(_LIVE_KEY, {"wanted": key_id}):
             capabilities = _together(tuple(row.capabilities))
-            caller = Caller(row.tenant_id, key_id, capabilities, row.expires_at, printable(row.label))
+            caller = Caller(row.tenant_id, key_id, capabilities, row.ends_at, printable(row.label))
             return StoredKey(caller, row.secret_sha256)
         return None
 

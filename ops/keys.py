@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from snapshots import keys
 from snapshots.errors import ActivityError
@@ -78,15 +78,17 @@ def create_key(
 def rotate_key(conn: Connection, key_id: str, *, grace: timedelta = DEFAULT_GRACE) -> Rotation:
     """Store a successor of a key with its tenant, capabilities, label and lifetime; the old one ends after `grace`.
 
-    It never ends later than it would have anyway. Raises KeyRequestError for a key that is unknown, revoked or expired.
+    It never ends later than it would have anyway. Its end is written down as a revocation, so that its own lifetime is
+    still known when it is rotated again. Raises KeyRequestError for a key that is unknown, revoked or expired.
     """
     old = _find(conn, key_id)
     now = _now(conn)
-    if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
-        ended = "expired" if old.revoked_at is None else "was revoked"
+    ends = [end for end in (old.revoked_at, old.expires_at) if end is not None]
+    if any(end <= now for end in ends):
+        ended = "was revoked" if old.revoked_at is not None and old.revoked_at <= now else "expired"
         raise KeyRequestError(f"key: {old.key_id!r} {ended}; `activity keys create` makes a new one")
-    ends_at = min(now + grace, old.expires_at or now + grace)
-    conn.execute(update(api_key).where(api_key.c.key_id == old.key_id).values(expires_at=ends_at))
+    ends_at = min([now + grace, *ends])
+    conn.execute(update(api_key).where(api_key.c.key_id == old.key_id).values(revoked_at=ends_at))
     row = {"tenant_id": old.tenant_id, "capabilities": old.capabilities, "label": old.label}
     lifetime = None if old.expires_at is None else old.expires_at - old.created_at
     return Rotation(_store(conn, row, now, lifetime), old.key_id, ends_at)
@@ -104,8 +106,9 @@ def revoke_key(conn: Connection, key_id: str) -> bool:
 
     Raises KeyRequestError when there is no such key.
     """
-    this = api_key.c.key_id == _find(conn, key_id).key_id
-    revoked = update(api_key).where(this, api_key.c.revoked_at.is_(None)).values(revoked_at=func.clock_timestamp())
+    this, now = api_key.c.key_id == _find(conn, key_id).key_id, func.clock_timestamp()
+    is_live = or_(api_key.c.revoked_at.is_(None), api_key.c.revoked_at > now)
+    revoked = update(api_key).where(this, is_live).values(revoked_at=now)
     return conn.execute(revoked).rowcount == 1
 
 

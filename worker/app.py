@@ -33,9 +33,10 @@ def create_app(settings: Settings) -> Celery:
     """
     if settings.broker_url is None:
         raise SettingsError("ACTIVITY_BROKER_URL: not set; expected a URL like redis://:password@host:6379/0")
-    app = Celery("activity", broker=settings.broker_url.get_secret_value(), set_as_current=True)
+    url = settings.broker_url.get_secret_value()
+    app = Celery("activity", broker=url, task_cls="worker.expiry:TimedTask", set_as_current=True)
     app.conf.update({**_messages(), **_time_limits(settings), **_worker(settings), **_beat(settings)})
-    _refuse_variables(app, settings.broker_url.get_secret_value())
+    _refuse_variables(app, url)
     return app
 
 

@@ -1,8 +1,9 @@
-"""What the broker must not do: drop keys on its own."""
+"""What the broker must not do, drop keys on its own; and its clock, which senders and receivers of messages share."""
 
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
@@ -16,6 +17,14 @@ _log = logging.getLogger(__name__)
 
 _KEEPS: Final = "noeviction"
 _ADVICE: Final = "run CONFIG SET maxmemory-policy noeviction there, and keep it in its configuration"
+
+
+#: A beat whose clock is further off rings for messages that are too old when they come, seconds.
+_CLOCK_S: Final = 10.0
+
+
+class ClockError(ActivityError):
+    """This machine's clock is not the broker's."""
 
 
 class BrokerEvictsKeysError(ActivityError):
@@ -45,3 +54,25 @@ def check_keeps_keys(url: str) -> None:
     if not policy.startswith("volatile-"):
         raise BrokerEvictsKeysError(f"broker: maxmemory-policy {policy} drops any key; {_ADVICE}")
     _log.warning("broker: maxmemory-policy %s may drop beat's lock; %s", policy, _ADVICE)
+
+
+def ahead_s(url: str) -> float:
+    """Return by how many seconds this process's clock is ahead of the broker's. Raises redis.RedisError."""
+    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        before = time.time()
+        seconds, microseconds = cast("tuple[int, int]", client.time())
+        return (before + time.time()) / 2 - (seconds + microseconds / 1e6)
+
+
+def check_clock(url: str) -> None:
+    """Raise ClockError where this clock is not the broker's at `url`; one that does not answer yet is let be.
+
+    Beat's schedule holds instants that other beats have written, and its messages expire at instants of its own.
+    """
+    try:
+        off_s = ahead_s(url)
+    except redis.RedisError:
+        _log.warning("broker: its clock cannot be asked for")
+        return
+    if abs(off_s) > _CLOCK_S:
+        raise ClockError(f"clock: {off_s:+.0f} s from the broker's; set this machine's clock, or the broker's, right")

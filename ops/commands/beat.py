@@ -18,4 +18,5 @@ def beat() -> None:
     app = create_app(current)
     foundation.reach(str(app.conf.redbeat_redis_url))
     broker.check_keeps_keys(str(app.conf.redbeat_redis_url))
+    broker.check_clock(str(app.conf.redbeat_redis_url))
     app.start(["beat", "--loglevel", current.log_level, "--pidfile", ""])

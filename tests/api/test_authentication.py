@@ -74,6 +74,16 @@ def test_a_key_ends_with_its_expiry_even_when_it_is_remembered(api: Api) -> None
     assert_problem(ask(api, token), 401, "unauthorized")
 
 
+def test_a_key_that_was_rotated_works_until_its_grace_is_over(api: Api) -> None:
+    ends_at = datetime.now(UTC) + timedelta(days=1)
+    token = api.add_key(revoked_at=ends_at, expires_at=ends_at + timedelta(days=1))
+    assert ask(api, token).status_code == 200
+
+    api.moment.now = ends_at
+
+    assert_problem(ask(api, token), 401, "unauthorized")
+
+
 def test_a_revoked_key_is_refused_once_it_is_looked_up_again(api: Api) -> None:
     token = api.add_key()
     assert ask(api, token).status_code == 200

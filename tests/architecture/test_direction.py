@@ -22,7 +22,7 @@ ALLOWED = {
 }
 
 #: Modules of the worker that Celery starts or configures; the engine, the SQL and the writer stay free of it.
-CELERY_SHELLS = {"app.py", "main.py", "tasks.py"}
+CELERY_SHELLS = {"app.py", "expiry.py", "main.py", "tasks.py"}
 
 
 def modules(part: str) -> list[Path]:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from tests.chaos.readers import Readers
     from tests.chaos.world import World
 
+
+class Unavailable(Exception):  # noqa: N818  # no error: the fault is left out
+    """This machine cannot have the fault; the message says why."""
+
+
 Measured = dict[str, float | int | str]
 
 #: A process that is started again is up within so long, seconds.
@@ -141,7 +146,7 @@ def fill_broker(scene: Scene) -> Measured:
     """Leave the broker no memory for another key, then give it back."""
     with scene.world.broker() as broker:
         broker.config_set("maxmemory", "1mb")
-        scene.world.wait(20 if scene.is_full else 5)
+        scene.world.wait(15 if scene.is_full else 5)
         broker.config_set("maxmemory", "0")
     return {}
 
@@ -178,7 +183,7 @@ def hold_lock(scene: Scene) -> Measured:
     """Lock `public.runs` against everybody, as a host's migration does."""
     with scene.world.engine.begin() as conn:
         conn.execute(text("lock table public.runs in access exclusive mode"))
-        scene.world.wait(20 if scene.is_full else 6)
+        scene.world.wait(15 if scene.is_full else 6)
     return {}
 
 

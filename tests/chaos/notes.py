@@ -17,6 +17,9 @@ _OK: Final = 200
 _UNCHANGED: Final = 304
 _UNAVAILABLE: Final = 503
 _ALLOWED: Final = frozenset({_OK, _UNCHANGED, _UNAVAILABLE})
+#: Members of a body, and of its items, that the read layer adds to the stored content.
+_AROUND: Final = frozenset({"window", "snapshot", "movement", "snoozed_hidden"})
+_AROUND_ITEMS: Final = frozenset({"fingerprint", "movement", "triage"})
 #: More of one kind tell nothing new.
 _KEPT: Final = 40
 
@@ -149,9 +152,19 @@ class Notes:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """Return what tells contents apart: window and provenance move while the content does not."""
-    content = {name: value for name, value in body.items() if name not in {"window", "snapshot"}}
+    """Return what tells contents apart: window, provenance, and what is said around the content, move without it."""
+    content = {name: _bare(value) for name, value in body.items() if name not in _AROUND}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _bare(value: object) -> object:
+    """Return a list's items without what is said around them."""
+    if not isinstance(value, list):
+        return value
+    return [
+        {name: each for name, each in item.items() if name not in _AROUND_ITEMS} if isinstance(item, dict) else item
+        for item in value
+    ]
 
 
 def _told(answer: Answer, body: dict[str, Any] | None, before: Seen | None) -> Seen:

@@ -10,11 +10,14 @@ from sqlalchemy import func, select, text
 from ops.startup import clock
 from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
-from snapshots.tables import quarantine, refresh
-from tests.chaos.world import POISONED, STRANGE
-from worker import ledger
+from snapshots.tables import quarantine, refresh, snapshot
+from tests.chaos.world import POISONED, STRANGE, TENANTS
+from worker import ledger, locks
+from worker.incremental import Instant, Order, refresh_batch
+from worker.publish import draw_fence
+from worker.registry import SIGNALS as RULES
 from worker.schedule import RECOMPUTE, REFRESH
-from worker.shards import shards
+from worker.shards import WHOLE, shards
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 _PATIENCE_S: Final = 60.0
 _LONGEST_NAME: Final = 128
+_MEGABYTE: Final = 1_000_000
+#: Of what `load_strange_files` writes: a run, its trace and one step.
+_GOOD_LINES: Final = 3
 _STEPS: Final = {False: 100_000, True: 1_000_000}
 
 _RUNS: Final = text("""
@@ -52,6 +58,12 @@ select
     cast((array['NaN', 'Infinity', '-Infinity', '-1', '1e300'])[n] as double precision)
 from generate_series(1, 5) as n
 cross join generate_series(0, 9) as m
+""")
+_LOADED: Final = text("""
+select
+    (select count(*) from public.runs where id = :label)
+    + (select count(*) from public.aos_traces where trace_id = :label)
+    + (select count(*) from public.aos_trace_steps where trace_id = :label)
 """)
 _LONG_TRACE: Final = text("""
 insert into public.aos_trace_steps (trace_id, step_index, skill_id, duration_ms, retry_count)
@@ -112,6 +124,49 @@ def double_messages(scene: Scene) -> Measured:
     app.send_task(RECOMPUTE, args=[asked])
     scene.pause(4)
     return {"done_twice": int(_finished(scene, asked) != finished)}
+
+
+def end_late(scene: Scene) -> Measured:
+    """Have a refresh of an older instant end after newer ones, in every signal: it must replace nothing of theirs.
+
+    It is of tenants by name: one that consumed marks would have drawn its instant with the lock already held.
+    """
+    world = scene.world
+    with world.engine.connect() as conn:
+        with conn.begin():
+            older = Instant(*draw_fence(conn))
+        world.until(lambda: scene.readers.are_fresh(older.as_of), _PATIENCE_S)
+        before = _fences(conn)
+        for name in SIGNALS:
+            with locks.held(conn, name, WHOLE.slots), conn.begin():
+                refresh_batch(conn, Order(RULES[name], 0, tenants=TENANTS), world.settings, older)
+        after = _fences(conn)
+    newer = {key: fence for key, fence in before.items() if fence > older.fence and key[0] in TENANTS}
+    return {"newer": len(newer), "replaced_by_the_older": sum(after[key] < fence for key, fence in newer.items())}
+
+
+def _fences(conn: Connection) -> dict[tuple[str, str], int]:
+    with conn.begin():
+        rows = conn.execute(select(snapshot.c.tenant_id, snapshot.c.signal, snapshot.c.fence))
+        return {(row.tenant_id, row.signal): row.fence for row in rows}
+
+
+def load_strange_files(scene: Scene) -> Measured:
+    """Load lines that are no UTF-8, names of a megabyte, numbers that are not finite, among good ones."""
+    world, label = scene.world, str(scene.chance.getrandbits(32))
+    folder = world.folder / f"load-{label}"
+    folder.mkdir()
+    run = f'{{"run_id": "load-{label}", "tenant_id": "{STRANGE}", "state": "COMPLETED"'.encode()
+    (folder / "runs.jsonl").write_bytes(b'%b}\n%b, "goal": "\xff\xfe"}\n%b\n' % (run, run, run))
+    trace = f'"trace_id": "load-{label}"'
+    (folder / "aos_traces.jsonl").write_text(f'{{{trace}, "run_id": "load-{label}", "tenant_id": "{STRANGE}"}}\n')
+    steps = ('"skill_id": "good"', f'"skill_id": "{"n" * _MEGABYTE}"', '"skill_id": "bad", "retry_count": 1e99')
+    lines = (f'{{{trace}, "step_index": {number}, {step}}}\n' for number, step in enumerate(steps))
+    (folder / "aos_trace_steps.jsonl").write_text("".join(lines))
+    world.command("load", str(folder), expected=1)  # some lines were skipped
+    with world.engine.connect() as conn:
+        found = conn.execute(_LOADED, {"label": f"load-{label}"}).scalar_one()
+    return {"wrongly_loaded": found - _GOOD_LINES}
 
 
 def _finished(scene: Scene, refresh_id: int) -> object:

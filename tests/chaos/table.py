@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.chaos.campaign import SKIPPED
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,7 +19,7 @@ def as_table(report: Report) -> str:
     ]
     lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
     lines += [_line(name, [row for row in report.rows if row.name == name]) for name in sorted(names)]
-    lines += [f"| {name} | skipped | | | | | {reason} |" for name, reason in SKIPPED.items()]
+    lines += [f"| {name} | skipped | | | | | {reason} |" for name, reason in report.skipped.items()]
     return "\n".join(lines)
 
 

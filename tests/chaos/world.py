@@ -137,11 +137,17 @@ class World:
         made = program(kind, self.settings, self.folder)
         return replace(made, name=name, env={**made.env, **_variables()})
 
-    def command(self, *arguments: str) -> str:
-        """Run `activity` with `arguments` as an operator, and return what it prints. Raises CalledProcessError."""
+    def command(self, *arguments: str, expected: int = 0) -> str:
+        """Run `activity` with `arguments` as an operator, and return what it prints.
+
+        Raises ActivityError, with what it says, where it exits with another code than `expected`.
+        """
         env = {"PATH": "/usr/bin:/bin", **operator_urls(self.settings), **_variables()}
         words = [sys.executable, "-m", "ops.cli", *arguments]
-        return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        if done.returncode != expected:
+            raise ActivityError(f"activity {arguments[0]}: {done.returncode}, {done.stderr[-2000:]}")
+        return done.stdout
 
     def until(self, condition: Callable[[], bool], patience_s: float) -> float | None:
         """Wait until `condition` holds, and return how many seconds that took; None when it does not in time.

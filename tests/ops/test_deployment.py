@@ -6,7 +6,9 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,10 +23,9 @@ from tests.ops.composition import COMPOSE, OURS, ROOT, SECRETS, SERVICES, enviro
 from worker.app import create_app
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from celery import Celery
 
+COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MAKE_SECRETS = str(ROOT / "ops" / "containers" / "make-secrets")
@@ -80,6 +81,30 @@ def test_there_is_every_process_and_two_beats() -> None:
     assert monitoring == {"exporter", "prometheus", "grafana"}
     assert set(OURS) == set(GIVEN)
     assert set(in_order()) == {"postgres", "redis", *OURS}
+
+
+def run(tool: str, *arguments: str) -> str:
+    """Run a tool of the development environment on a file of ours; return what it complains about."""
+    command = [str(Path(sys.executable).with_name(tool)), *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_the_file_is_what_the_compose_specification_describes(tmp_path: Path) -> None:
+    schema = ("--builtin-schema", "vendor.compose-spec")
+    misspelt = tmp_path / "docker-compose.yml"
+    misspelt.write_text(COMPOSE_FILE.read_text().replace("healthcheck:", "health_check:", 1))
+
+    assert run("check-jsonschema", *schema, str(COMPOSE_FILE)) == ""
+    assert "health_check" in run("check-jsonschema", *schema, str(misspelt))
+
+
+def test_the_dockerfile_passes_its_linter(tmp_path: Path) -> None:
+    careless = tmp_path / "Dockerfile"
+    careless.write_text("FROM python:latest\nRUN cd /tmp\n")
+
+    assert run("hadolint", "Dockerfile") == ""
+    assert "DL3007" in run("hadolint", str(careless))
 
 
 def test_compose_accepts_the_file() -> None:

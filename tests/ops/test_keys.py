@@ -135,7 +135,27 @@ def test_a_rotated_key_ends_after_the_grace(conn: Connection) -> None:
     done = rotate_key(conn, old.key_id, grace=timedelta(hours=2))
 
     began = stored(conn, done.made.key_id)["created_at"]
-    assert stored(conn, old.key_id)["expires_at"] == done.old_ends_at == began + timedelta(hours=2)
+    assert stored(conn, old.key_id)["revoked_at"] == done.old_ends_at == began + timedelta(hours=2)
+
+
+def test_a_key_without_an_end_that_is_rotated_twice_has_successors_without_one(conn: Connection) -> None:
+    old = create_key(conn, "acme")
+    first = rotate_key(conn, old.key_id, grace=timedelta(hours=2))
+
+    second = rotate_key(conn, old.key_id, grace=timedelta(days=3))
+
+    assert second.old_ends_at == first.old_ends_at
+    assert [stored(conn, done.made.key_id)["expires_at"] for done in (first, second)] == [None, None]
+
+
+def test_a_key_in_its_grace_can_be_revoked_at_once(conn: Connection) -> None:
+    old = create_key(conn, "acme")
+    rotate_key(conn, old.key_id)
+
+    assert revoke_key(conn, old.key_id)
+    assert not revoke_key(conn, old.key_id)
+    with pytest.raises(KeyRequestError, match="was revoked"):
+        rotate_key(conn, old.key_id)
 
 
 def test_a_rotated_key_never_ends_later_than_it_would_have(conn: Connection) -> None:
@@ -144,15 +164,16 @@ def test_a_rotated_key_never_ends_later_than_it_would_have(conn: Connection) -> 
 
     done = rotate_key(conn, old.key_id, grace=timedelta(days=1))
 
-    assert stored(conn, old.key_id)["expires_at"] == done.old_ends_at == end
+    assert stored(conn, old.key_id)["revoked_at"] == done.old_ends_at == end
 
 
 def test_the_successor_of_a_key_that_ends_lives_as_long_as_that_one(conn: Connection) -> None:
     old = create_key(conn, "acme", expires_in=timedelta(days=30))
 
-    row = stored(conn, rotate_key(conn, old.key_id).made.key_id)
+    rotations = [rotate_key(conn, old.key_id) for _ in range(2)]
 
-    assert row["expires_at"] - row["created_at"] == timedelta(days=30)
+    for row in (stored(conn, done.made.key_id) for done in rotations):
+        assert row["expires_at"] - row["created_at"] == timedelta(days=30)
 
 
 def test_a_key_that_ended_has_no_successor(conn: Connection) -> None:
@@ -186,7 +207,7 @@ def test_the_command_rotates_and_prints_the_new_token_alone(activity: Activity) 
     assert parts[1] not in err
     assert old.split("_")[2] not in err
     listed = json.loads(activity("keys", "list", "--json")[1])
-    assert {key["key_id"]: key["expires_at"] is None for key in listed} == {old_id: False, parts[0]: True}
+    assert {key["key_id"]: key["revoked_at"] is None for key in listed} == {old_id: False, parts[0]: True}
 
 
 def test_a_bad_grace_is_named(activity: Activity) -> None:
