@@ -21,6 +21,10 @@ def process_settings() -> Settings:
 
 @cache
 def process_engine() -> Engine:
-    """Return this process's engine; a task uses two connections, one of them for the ledger."""
+    """Return this process's engine; a task uses two connections, one of them for the ledger.
+
+    Without a limit: SQLAlchemy loses count of a connection whose server went away while its isolation level was to be
+    set back, and with one, two of them would leave this process waiting for ever.
+    """
     url = database.url_of(process_settings(), "worker")
-    return database.connect(url, name="activity worker", pool_size=2, max_overflow=0)
+    return database.connect(url, name="activity worker", pool_size=2, max_overflow=-1)
