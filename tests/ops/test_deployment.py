@@ -47,11 +47,13 @@ GIVEN = {
         "auth_database_url",
         "reader_database_url",
         "triage_database_url",
+        "ingest_database_url",
     },
     "worker": {"worker_database_url", "broker_url"},
     "beat-1": {"broker_url"},
     "beat-2": {"broker_url"},
     "api": {"auth_database_url", "reader_database_url", "triage_database_url"},
+    "receive": {"auth_database_url", "ingest_database_url"},
     "exporter": {"worker_database_url", "broker_url"},
 }
 
@@ -79,6 +81,8 @@ def test_there_is_every_process_and_two_beats() -> None:
 
     assert always == {"postgres", "redis", "migrate", "worker", "beat-1", "beat-2", "api"}
     assert monitoring == {"exporter", "prometheus", "grafana"}
+    assert set(SERVICES) - always - monitoring == {"receive"}
+    assert SERVICES["receive"]["profiles"] == ["receive"]
     assert set(OURS) == set(GIVEN)
     assert set(in_order()) == {"postgres", "redis", *OURS}
 
@@ -276,7 +280,7 @@ def test_passwords_are_long_and_differ(tmp_path: Path) -> None:
     made = [word for path in (tmp_path / "secrets").iterdir() for word in re.findall("[0-9a-f]{48}", path.read_text())]
 
     # The owner's and the broker's are in two files each: theirs, and the URL.
-    assert (len(made), len(set(made))) == (10, 8)
+    assert (len(made), len(set(made))) == (11, 9)
 
 
 def test_the_image_is_built_from_the_lock_and_holds_no_tool_to_build_with() -> None:

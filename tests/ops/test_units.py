@@ -22,7 +22,10 @@ UNITS: Final = sorted((ROOT / "ops" / "systemd").glob("*.service"))
 TARGET: Final = ROOT / "ops" / "systemd" / "activity.target"
 INSTALLED: Final = "/opt/activity/bin/activity"
 #: The service of docker-compose.yml that a unit's command is that of.
-SAME_AS: Final = {"migrate": "migrate", "worker": "worker", "beat": "beat-1", "api": "api"}
+SAME_AS: Final = {"migrate": "migrate", "worker": "worker", "beat": "beat-1", "api": "api", "receive": "receive"}
+#: Units that are started where somebody asks for them, and what `migrate` is given beside its own there.
+ON_REQUEST: Final = {"activity-receive.service"}
+DROP_IN: Final = ROOT / "ops" / "systemd" / "activity-migrate-receive.conf"
 #: What systemd calls the exposure of a unit, in tenths: 0 is closed, 100 is open.
 EXPOSURE: Final = 20
 
@@ -40,6 +43,11 @@ def options(path: Path) -> dict[str, list[str]]:
     return found
 
 
+def given(path: Path, option: str) -> list[str]:
+    """Return the values of an option of a unit, those of its drop-in included."""
+    return options(path)[option] + (options(DROP_IN)[option] if command(path) == "migrate" else [])
+
+
 def command(path: Path) -> str:
     """Return the subcommand that a unit runs."""
     [line] = options(path)["ExecStart"]
@@ -53,10 +61,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the units as they would be started, running a program that is there."""
     folder = tmp_path_factory.mktemp("units")
     names = re.findall(r"\S+\.service", " ".join(options(TARGET)["Wants"]))
-    for name in names:
+    for name in [*names, *ON_REQUEST]:
         source = TARGET.with_name(re.sub("@.*[.]", "@.", name))
         (folder / name).write_text(source.read_text().replace(INSTALLED, str(shutil.which("true"))))
     shutil.copy(TARGET, folder)
+    (folder / "activity-migrate.service.d").mkdir()
+    shutil.copy(DROP_IN, folder / "activity-migrate.service.d")
     return folder
 
 
@@ -67,17 +77,19 @@ def analyze(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run([program, *arguments], env=search, check=False, capture_output=True, text=True)
 
 
-def test_there_is_a_unit_for_each_process_and_the_target_starts_them_all() -> None:
+def test_there_is_a_unit_for_each_process_and_the_target_starts_all_but_those_on_request() -> None:
     wanted = re.findall(r"\S+\.service", " ".join(options(TARGET)["Wants"]))
 
     assert {command(path) for path in UNITS} == set(SAME_AS)
-    assert {re.sub("@.*[.]", "@.", name) for name in wanted} == {path.name for path in UNITS}
+    assert {re.sub("@.*[.]", "@.", name) for name in wanted} == {path.name for path in UNITS} - ON_REQUEST
     assert len([name for name in wanted if name.startswith("activity-beat@")]) == 2
 
 
 @needs_systemd
 def test_systemd_accepts_the_units(installed: Path) -> None:
-    done = analyze(installed, "verify", "--man=no", *map(str, sorted(installed.iterdir())))
+    units = sorted(str(path) for path in installed.iterdir() if path.is_file())
+
+    done = analyze(installed, "verify", "--man=no", *units)
 
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -104,8 +116,8 @@ def test_a_unit_can_change_nothing_of_the_machine(path: Path) -> None:
 @each_unit
 def test_a_unit_runs_a_command_that_exists_with_the_urls_of_its_container(path: Path) -> None:
     name = command(path)
-    files = {each.partition("=")[0]: each.partition("=")[2] for each in options(path)["Environment"]}
-    credentials = dict(each.split(":") for each in options(path)["LoadCredential"])
+    files = {each.partition("=")[0]: each.partition("=")[2] for each in given(path, "Environment")}
+    credentials = dict(each.split(":") for each in given(path, "LoadCredential"))
     urls = {variable.removeprefix("ACTIVITY_").removesuffix("_FILE").lower(): at for variable, at in files.items()}
 
     assert activity.get_command(click.Context(activity), name) is not None
