@@ -16,7 +16,7 @@ from ops.receiving import answers
 from ops.receiving.answers import JSON, PROTOBUF, RefusalError
 from ops.receiving.metrics import Waiting
 from ops.receiving.traces import Traces, clock_ns, media_type_of
-from snapshots.errors import ActivityError
+from snapshots.errors import ActivityError, DatabaseUnavailableError
 from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _known(ex: Exception) -> RefusalError:
         return ex
     if isinstance(ex, falcon.HTTPError):
         return RefusalError(ex.status_code, ex.title or "refused", headers=dict(ex.headers or {}))
-    if isinstance(ex, SQLAlchemyError):
+    if isinstance(ex, (SQLAlchemyError, DatabaseUnavailableError)):
         return RefusalError(503, "the database does not answer", retry_after_s=2)
     _log.error("internal error", exc_info=None if isinstance(ex, ActivityError) else ex)
     return RefusalError(500, "the request failed here; the log names the cause")

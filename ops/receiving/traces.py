@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Final
 
+from psycopg2.errorcodes import INVALID_SCHEMA_NAME, READ_ONLY_SQL_TRANSACTION, UNDEFINED_TABLE
 from sqlalchemy import func, select
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -46,6 +47,9 @@ _HASTE: Final = select(
     func.set_config("lock_timeout", "5s", True),  # noqa: FBT003  # local to the transaction
     func.set_config("statement_timeout", "15s", True),  # noqa: FBT003  # local to the transaction
 )
+#: What the server says while our schema is detached or replaced, or a standby has not been promoted yet: it passes.
+_AWAY: Final = {UNDEFINED_TABLE, INVALID_SCHEMA_NAME, READ_ONLY_SQL_TRANSACTION}
+_AWAY_RETRY_AFTER_S: Final = 10
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +140,10 @@ class Traces:
             raise RefusalError(503, message, retry_after_s=_RETRY_AFTER_S) from None
         except SQLAlchemyError as ex:
             code = getattr(getattr(ex, "orig", None), "pgcode", None)
+            if code in _AWAY:
+                _log.warning("spans not kept", extra={"cause": type(ex).__name__, "pgcode": code})
+                message = "the database cannot keep spans at present; nothing of this request was kept"
+                raise RefusalError(503, message, retry_after_s=_AWAY_RETRY_AFTER_S) from None
             _log.exception("spans not kept", extra={"cause": type(ex).__name__, "pgcode": code})
             raise RefusalError(500, "the spans could not be kept; the log names the cause") from None
 
