@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.caching import ShortCache
 from api.reader import GRACE_S
 from api.watch import driver_connection
-from snapshots.tables import api_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +28,15 @@ _TIMEOUT_MS: Final = 250
 _CAPACITY: Final = 10_000
 _log = logging.getLogger(__name__)
 
-_THIS_MINUTE: Final = func.date_trunc("minute", func.clock_timestamp())
-#: Neither a lock nor a slow standby may hold up the request for which this is written.
-_HASTE: Final = select(
-    func.set_config("statement_timeout", str(_TIMEOUT_MS), True),  # noqa: FBT003  # local to the transaction
-    func.set_config("synchronous_commit", "off", True),  # noqa: FBT003  # local to the transaction
-)
+#: One message, so one transaction, whether or not connections commit by themselves: an isolation level set and then set
+#: back fails, past our handling, where the server ended meanwhile. Neither a lock nor a slow standby may hold up the
+#: request for which this is written.
+_NOTE: Final = text(f"""
+select set_config('statement_timeout', '{_TIMEOUT_MS}', true), set_config('synchronous_commit', 'off', true);
+update signals.api_key
+set last_used_at = date_trunc('minute', clock_timestamp())
+where key_id = :key_id and (last_used_at is null or last_used_at < date_trunc('minute', clock_timestamp()))
+""")  # noqa: S608  # a number of ours
 
 
 class LastUse:
@@ -43,7 +45,7 @@ class LastUse:
     def __init__(self, engine: Engine, timer: Callable[[], float], watch: Watch) -> None:
         """Take an engine of the authenticator's role, and what watches over its database."""
         self._watch = watch
-        self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+        self._engine = engine
         self._noted: ShortCache[bool] = ShortCache(_CAPACITY, NOTED_TTL_S, timer=timer)
         self._refused: ShortCache[bool] = ShortCache(1, REFUSED_TTL_S, timer=timer)
 
@@ -59,11 +61,8 @@ class LastUse:
             _log.warning("last_used_at is not written for %d s: %s", REFUSED_TTL_S, type(ex).__name__)
 
     def _write(self, key_id: str) -> None:
-        is_older = or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < _THIS_MINUTE)
-        used = update(api_key).where(api_key.c.key_id == key_id, is_older).values(last_used_at=_THIS_MINUTE)
         with (
             self._engine.begin() as connection,
             self._watch.wait(driver_connection(connection), _TIMEOUT_MS / 1000 + GRACE_S),
         ):
-            connection.execute(_HASTE)
-            connection.execute(used)
+            connection.execute(_NOTE, {"key_id": key_id})
