@@ -61,10 +61,13 @@ baseline_cost as materialized (
             when cast(:extras as boolean)
                 then sum(cast(estimated_cost_usd as numeric)) filter (where is_finite)
         end as baseline_total,
-        -- Whole days of 24 hours would move with the clock, and no mark would say so.
+        -- Dates, a bit for each: whole days of 24 hours would move with the clock, and no mark would say so.
         case
             when cast(:extras as boolean)
-                then nullif(count(distinct cast(completed_at as date)) filter (where is_finite), 0)
+                then bit_count(cast(
+                    bit_or(1 << (cast(completed_at as date) - cast(cast(:baseline_start as timestamptz) as date)))
+                    filter (where is_finite) as bit(8)
+                ))
         end as baseline_days,
         case when cast(:extras as boolean) then max(completed_at) filter (where is_finite) end as baseline_last_at
     from (

@@ -15,12 +15,12 @@ select
     baseline.baseline_stddev,
     baseline.baseline_run_count,
     current_day.non_finite_costs + baseline.non_finite_costs as non_finite_costs,
-    center.priced as baseline_priced,
-    present.priced as current_priced,
-    center.log_median as baseline_log_median,
+    baseline.priced as baseline_priced,
+    current_day.priced as current_priced,
+    baseline.log_median as baseline_log_median,
     spread.log_mad as baseline_log_mad,
     spread_of_mean.log_mean_ad as baseline_log_mean_ad,
-    present.log_median as current_log_median,
+    current_day.log_median as current_log_median,
     baseline.baseline_total,
     baseline.baseline_days,
     baseline.baseline_last_at,
@@ -38,95 +38,104 @@ cross join
             sum(cast(estimated_cost_usd as numeric)) filter (where is_finite) as total_cost,
             count(*) filter (where is_finite) as run_count,
             count(*) filter (where not is_finite) as non_finite_costs,
+            case when cast(:extras as boolean) then count(*) filter (where cost > 0) end as priced,
             case
                 when cast(:extras as boolean)
-                    then array_agg(cast(estimated_cost_usd as double precision)) filter (where is_finite)
-            end as costs
+                    then percentile_cont(0.5) within group (order by ln(cost)) filter (where cost > 0)
+            end as log_median,
+            case when cast(:extras as boolean) then max(cost) end as highest
         from (
             select
-                agent_run.estimated_cost_usd,
-                agent_run.estimated_cost_usd between -1e150 and 1e150 as is_finite
+                judged_run.*,
+                -- Once for all aggregates that want a double.
+                case when judged_run.is_finite then cast(judged_run.estimated_cost_usd as double precision) end as cost
             from (
                 select
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    tenant_id = changed.tenant_id
-                    and agent_id = changed.agent_id
-                    and completed_at >= cast(:current_start as timestamptz)
-                    and started_at >= cast(:current_start as timestamptz)
-                    and started_at <= cast(:as_of as timestamptz)
-                    and estimated_cost_usd is not null
-                union all
-                select
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    tenant_id = changed.tenant_id
-                    and agent_id = changed.agent_id
-                    and completed_at is null
-                    and started_at >= cast(:current_start as timestamptz)
-                    and started_at <= cast(:as_of as timestamptz)
-                    and estimated_cost_usd is not null
-                union all
-                -- What ended before it began is found through an index of its own, which is all but empty.
-                select
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    tenant_id = changed.tenant_id
-                    and agent_id = changed.agent_id
-                    and completed_at < started_at
-                    and completed_at < cast(:current_start as timestamptz)
-                    and started_at >= cast(:current_start as timestamptz)
-                    and started_at <= cast(:as_of as timestamptz)
-                    and estimated_cost_usd is not null
-                union all
-                -- The runs of no agent are in the group of the agent `unknown` (R10).
-                select
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    changed.agent_id = 'unknown'
-                    and tenant_id = changed.tenant_id
-                    and agent_id is null
-                    and completed_at >= cast(:current_start as timestamptz)
-                    and started_at >= cast(:current_start as timestamptz)
-                    and started_at <= cast(:as_of as timestamptz)
-                    and estimated_cost_usd is not null
-                union all
-                select
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    changed.agent_id = 'unknown'
-                    and tenant_id = changed.tenant_id
-                    and agent_id is null
-                    and completed_at is null
-                    and started_at >= cast(:current_start as timestamptz)
-                    and started_at <= cast(:as_of as timestamptz)
-                    and estimated_cost_usd is not null
-                union all
-                select
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    changed.agent_id = 'unknown'
-                    and tenant_id = changed.tenant_id
-                    and agent_id is null
-                    and completed_at < started_at
-                    and completed_at < cast(:current_start as timestamptz)
-                    and started_at >= cast(:current_start as timestamptz)
-                    and started_at <= cast(:as_of as timestamptz)
-                    and estimated_cost_usd is not null
-            ) as agent_run
-            where not (cast(:exclude_synthetic as boolean) and agent_run.is_synthetic)
+                    agent_run.estimated_cost_usd,
+                    agent_run.estimated_cost_usd between -1e150 and 1e150 as is_finite
+                from (
+                    select
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = changed.tenant_id
+                        and agent_id = changed.agent_id
+                        and completed_at >= cast(:current_start as timestamptz)
+                        and started_at >= cast(:current_start as timestamptz)
+                        and started_at <= cast(:as_of as timestamptz)
+                        and estimated_cost_usd is not null
+                    union all
+                    select
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = changed.tenant_id
+                        and agent_id = changed.agent_id
+                        and completed_at is null
+                        and started_at >= cast(:current_start as timestamptz)
+                        and started_at <= cast(:as_of as timestamptz)
+                        and estimated_cost_usd is not null
+                    union all
+                    -- What ended before it began is found through an index of its own, which is all but empty.
+                    select
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = changed.tenant_id
+                        and agent_id = changed.agent_id
+                        and completed_at < started_at
+                        and completed_at < cast(:current_start as timestamptz)
+                        and started_at >= cast(:current_start as timestamptz)
+                        and started_at <= cast(:as_of as timestamptz)
+                        and estimated_cost_usd is not null
+                    union all
+                    -- The runs of no agent are in the group of the agent `unknown` (R10).
+                    select
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        changed.agent_id = 'unknown'
+                        and tenant_id = changed.tenant_id
+                        and agent_id is null
+                        and completed_at >= cast(:current_start as timestamptz)
+                        and started_at >= cast(:current_start as timestamptz)
+                        and started_at <= cast(:as_of as timestamptz)
+                        and estimated_cost_usd is not null
+                    union all
+                    select
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        changed.agent_id = 'unknown'
+                        and tenant_id = changed.tenant_id
+                        and agent_id is null
+                        and completed_at is null
+                        and started_at >= cast(:current_start as timestamptz)
+                        and started_at <= cast(:as_of as timestamptz)
+                        and estimated_cost_usd is not null
+                    union all
+                    select
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        changed.agent_id = 'unknown'
+                        and tenant_id = changed.tenant_id
+                        and agent_id is null
+                        and completed_at < started_at
+                        and completed_at < cast(:current_start as timestamptz)
+                        and started_at >= cast(:current_start as timestamptz)
+                        and started_at <= cast(:as_of as timestamptz)
+                        and estimated_cost_usd is not null
+                ) as agent_run
+                where not (cast(:exclude_synthetic as boolean) and agent_run.is_synthetic)
+                offset 0 -- noqa: AM09
+            ) as judged_run
             offset 0 -- noqa: AM09
         ) as current_run
     ) as current_day
@@ -135,111 +144,103 @@ cross join
         select
             avg(cast(estimated_cost_usd as numeric)) filter (where is_finite) as baseline_avg,
             stddev(cast(estimated_cost_usd as numeric)) filter (where is_finite) as baseline_stddev,
-            percentile_cont(0.95) within group (
-                order by cast(estimated_cost_usd as double precision)
-            ) filter (where is_finite) as baseline_p95,
+            percentile_cont(0.95) within group (order by cost) filter (where is_finite) as baseline_p95,
             count(*) filter (where is_finite) as baseline_run_count,
             count(*) filter (
                 where not is_finite and (started_at is null or started_at < cast(:current_start as timestamptz))
             ) as non_finite_costs,
+            -- What is 0 or less has no logarithm (R22).
+            case when cast(:extras as boolean) then count(*) filter (where cost > 0) end as priced,
             case
                 when cast(:extras as boolean)
-                    then array_agg(cast(estimated_cost_usd as double precision)) filter (where is_finite)
-            end as costs,
+                    then percentile_cont(0.5) within group (order by ln(cost)) filter (where cost > 0)
+            end as log_median,
+            case when cast(:extras as boolean) then array_agg(ln(cost)) filter (where cost > 0) end as logs,
             case
                 when cast(:extras as boolean)
                     then sum(cast(estimated_cost_usd as numeric)) filter (where is_finite)
             end as baseline_total,
             case
                 when cast(:extras as boolean)
-                    then nullif(count(distinct cast(completed_at as date)) filter (where is_finite), 0)
+                    then bit_count(cast(
+                        bit_or(1 << (cast(completed_at as date) - cast(cast(:baseline_start as timestamptz) as date)))
+                        filter (where is_finite) as bit(8)
+                    ))
             end as baseline_days,
             case when cast(:extras as boolean) then max(completed_at) filter (where is_finite) end as baseline_last_at
         from (
             select
-                agent_run.started_at,
-                agent_run.completed_at,
-                agent_run.estimated_cost_usd,
-                agent_run.estimated_cost_usd between -1e150 and 1e150 as is_finite
+                judged_run.*,
+                -- Once for all aggregates that want a double.
+                case when judged_run.is_finite then cast(judged_run.estimated_cost_usd as double precision) end as cost
             from (
                 select
-                    started_at,
-                    completed_at,
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
+                    agent_run.started_at,
+                    agent_run.completed_at,
+                    agent_run.estimated_cost_usd,
+                    agent_run.estimated_cost_usd between -1e150 and 1e150 as is_finite
+                from (
+                    select
+                        started_at,
+                        completed_at,
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = changed.tenant_id
+                        and agent_id = changed.agent_id
+                        and completed_at >= cast(:baseline_start as timestamptz)
+                        and completed_at < cast(:current_start as timestamptz)
+                        and estimated_cost_usd is not null
+                    union all
+                    select
+                        started_at,
+                        completed_at,
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        changed.agent_id = 'unknown'
+                        and tenant_id = changed.tenant_id
+                        and agent_id is null
+                        and completed_at >= cast(:baseline_start as timestamptz)
+                        and completed_at < cast(:current_start as timestamptz)
+                        and estimated_cost_usd is not null
+                ) as agent_run
                 where
-                    tenant_id = changed.tenant_id
-                    and agent_id = changed.agent_id
-                    and completed_at >= cast(:baseline_start as timestamptz)
-                    and completed_at < cast(:current_start as timestamptz)
-                    and estimated_cost_usd is not null
-                union all
-                select
-                    started_at,
-                    completed_at,
-                    estimated_cost_usd,
-                    is_synthetic
-                from signals.source_run
-                where
-                    changed.agent_id = 'unknown'
-                    and tenant_id = changed.tenant_id
-                    and agent_id is null
-                    and completed_at >= cast(:baseline_start as timestamptz)
-                    and completed_at < cast(:current_start as timestamptz)
-                    and estimated_cost_usd is not null
-            ) as agent_run
-            where
-                (agent_run.started_at is null or agent_run.started_at <= cast(:as_of as timestamptz))
-                and not (cast(:exclude_synthetic as boolean) and agent_run.is_synthetic)
+                    (agent_run.started_at is null or agent_run.started_at <= cast(:as_of as timestamptz))
+                    and not (cast(:exclude_synthetic as boolean) and agent_run.is_synthetic)
+                offset 0 -- noqa: AM09
+            ) as judged_run
             offset 0 -- noqa: AM09
         ) as baseline_run
     ) as baseline
--- The costs on the log scale; what is 0 or less has no logarithm (R22). An aggregate over nothing is NULL.
 cross join
     lateral (
-        select
-            case when cast(:extras as boolean) then count(*) end as priced,
-            percentile_cont(0.5) within group (order by ln(cost)) as log_median
-        from unnest(baseline.costs) as cost
-        where cost > 0 and cast(:extras as boolean)
-    ) as center
-cross join
-    lateral (
-        select percentile_cont(0.5) within group (order by abs(ln(cost) - center.log_median)) as log_mad
-        from unnest(baseline.costs) as cost
-        where cost > 0 and center.priced > 0
+        select percentile_cont(0.5) within group (order by abs(cost_log - baseline.log_median)) as log_mad
+        from unnest(baseline.logs) as cost_log
     ) as spread
 cross join
     lateral (
         -- More than half of the costs are one and the same: what the others say (R22).
-        select avg(cast(abs(ln(cost) - center.log_median) as numeric)) as log_mean_ad
-        from unnest(baseline.costs) as cost
-        where cost > 0 and spread.log_mad = 0
+        select avg(cast(abs(cost_log - baseline.log_median) as numeric)) as log_mean_ad
+        from unnest(baseline.logs) as cost_log
+        where spread.log_mad = 0
     ) as spread_of_mean
-cross join
-    lateral (
-        select
-            case when cast(:extras as boolean) then count(*) end as priced,
-            percentile_cont(0.5) within group (order by ln(cost)) as log_median,
-            max(cost) as highest
-        from unnest(current_day.costs) as cost
-        where cost > 0 and cast(:extras as boolean)
-    ) as present
 cross join
     lateral (
         -- What a single run must cost to be a spike; no exponent of which a double cannot hold the square.
         select
             case
-                when center.priced >= cast(:robust_min_baseline as integer)
+                when baseline.priced >= cast(:robust_min_baseline as integer)
                     then greatest(
-                        exp(least(300, center.log_median + cast(:robust_score as double precision) * coalesce(
+                        exp(least(300, baseline.log_median + cast(:robust_score as double precision) * coalesce(
                             1.4826 * nullif(spread.log_mad, 0),
                             1.253314 * cast(spread_of_mean.log_mean_ad as double precision),
                             0
                         ))),
-                        exp(least(300, center.log_median)) * cast(:robust_min_ratio as double precision),
-                        exp(least(300, center.log_median)) + cast(:min_effect_usd as double precision)
+                        exp(least(300, baseline.log_median)) * cast(:robust_min_ratio as double precision),
+                        exp(least(300, baseline.log_median)) + cast(:min_effect_usd as double precision)
                     )
             end as cost
     ) as spike_floor
@@ -269,7 +270,7 @@ cross join
                         is_synthetic
                     from signals.source_run
                     where
-                        present.highest > spike_floor.cost
+                        current_day.highest > spike_floor.cost
                         and tenant_id = changed.tenant_id
                         and agent_id = changed.agent_id
                         and (
@@ -287,7 +288,7 @@ cross join
                         is_synthetic
                     from signals.source_run
                     where
-                        present.highest > spike_floor.cost
+                        current_day.highest > spike_floor.cost
                         and tenant_id = changed.tenant_id
                         and agent_id is null
                         and changed.agent_id = 'unknown'

@@ -22,7 +22,8 @@ with tenant_total as (
         0
 ),
 
-written_agent as (
+-- Written once: what follows looks at a text more than once.
+written_agent as materialized (
     select
         tenant_id,
         rank,
@@ -69,8 +70,8 @@ written_agent as (
                                             robust_reason as reason
                                     ) as robust
                                 ) as robust,
-                                (
-                                    select coalesce(json_agg(row_to_json(spike)), '[]')
+                                case when spike_run_ids is null then '[]' else (
+                                    select json_agg(row_to_json(spike))
                                     from (
                                         select
                                             spike_run.run_id,
@@ -80,9 +81,9 @@ written_agent as (
                                             ) / median_usd as numeric), 4)) as ratio
                                         from unnest(spike_run_ids, spike_costs) as spike_run (run_id, cost)
                                     ) as spike
-                                ) as spike_runs,
+                                ) end as spike_runs,
                                 trim_scale(round(volume_ratio, 4)) as volume_ratio,
-                                (
+                                case when peer_agents is not null then (
                                     select row_to_json(peer)
                                     from (
                                         select
@@ -91,8 +92,7 @@ written_agent as (
                                             trim_scale(round(cast(peer_median_usd as numeric), 8)) as median_usd,
                                             trim_scale(round(cast(peer_ratio as numeric), 4)) as ratio
                                     ) as peer
-                                    where peer_agents is not null
-                                ) as peer
+                                ) end as peer
                         ) as extra
                     ) as text
                 )

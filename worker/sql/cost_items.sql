@@ -17,7 +17,7 @@ with compared_agent as (
     from pg_temp.stage_agent_cost
 ),
 
-scored_agent as (
+scored_agent as materialized (
     select
         *,
         -- No exponent of which a double cannot hold the square.
@@ -39,7 +39,7 @@ priced_agent as (
     from scored_agent
 ),
 
-judged_agent as (
+judged_agent as materialized (
     select
         *,
         case

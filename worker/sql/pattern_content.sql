@@ -12,7 +12,7 @@ with confidence_rule (pattern_type, position, base, slope, origin, ceiling) as (
     ('timeout_cascade', 4, 0.60, 0.15, 2, 0.95)
 ),
 
-described_item as (
+described_item as materialized (
     select
         item.*,
         case item.pattern_type
@@ -162,7 +162,7 @@ detailed_entry as (
             and entry.strongest_rank = strongest.rank
 ),
 
-written_entry as (
+written_entry as materialized (
     select
         detailed_entry.tenant_id,
         detailed_entry.strongest_rank,
