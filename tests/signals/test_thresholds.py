@@ -11,6 +11,7 @@ from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run, insert_step, insert_trace
 from tests.signals.oracle import items, staged
 from worker import stage
+from worker.registry import ATTENTION_ITEMS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -259,8 +260,8 @@ def test_recency_decays_over_a_day(host: Connection, defaults: Settings, started
     assert float(run["attention_score"]) == pytest.approx(0.35 + recency)
 
 
-def test_a_hundred_items_are_kept(conn: Connection, defaults: Settings) -> None:
-    for _ in range(101):
+def test_two_hundred_items_are_kept(conn: Connection, defaults: Settings) -> None:
+    for _ in range(ATTENTION_ITEMS + 1):
         insert_run(conn, risk_level="VIOLATED", completed_at=AS_OF)
 
-    assert [run["rank"] for run in _queue(conn, defaults)] == list(range(1, 101))
+    assert [run["rank"] for run in _queue(conn, defaults)] == list(range(1, 201))
