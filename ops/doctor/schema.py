@@ -9,7 +9,7 @@ from sqlalchemy import text
 from migrations import indexes
 from migrations.roles import GROUPS
 from ops.doctor.findings import Finding
-from snapshots.signals import READER_ROLE, WORKER_ROLE
+from snapshots.signals import INGEST_ROLE, READER_ROLE, WORKER_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -180,6 +180,8 @@ def _role(conn: Connection, role: str, relations: list[str], *, installed: bool)
             "tenants are not kept apart",
             f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS",
         )
+    elif row.readable and role == INGEST_ROLE:
+        yield Finding(f"roles.{role}", "ok", "may read and add what `activity receive` brings in, as it has to")
     elif row.readable and role != WORKER_ROLE:
         found = f"may read {', '.join(row.readable)}"
         advice = "revoke it: the views have the rights that they need"

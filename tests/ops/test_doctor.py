@@ -198,6 +198,13 @@ def test_a_role_with_rights_that_it_should_not_have_is_named(host: Engine) -> No
     assert found(host, "roles.activity_reader") == [("suspicious", "may read public.runs")]
 
 
+def test_the_role_that_brings_traces_in_is_not_told_to_give_back_what_it_needs(host: Engine) -> None:
+    ensure_roles(host.url.render_as_string(hide_password=False))
+    change(host, "grant select on runs to activity_ingest")
+
+    assert [level for level, _ in found(host, "roles.activity_ingest")] == ["ok"]
+
+
 def test_nothing_is_changed_and_nobody_is_waited_for(host: Engine) -> None:
     with visit(host.url) as conn, pytest.raises(DBAPIError, match="read-only transaction"):
         conn.exec_driver_sql("delete from runs")
