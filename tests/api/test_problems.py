@@ -183,7 +183,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     client = TestClient(create_app(reader, authenticator, Settings(live_timeout_ms=100), Surroundings(lambda: NOW)))
 
     with owner.begin() as conn:
-        conn.execute(text("lock table public.runs in access exclusive mode"))
+        conn.execute(text("lock table public.runs, signals.signal_change in access exclusive mode"))
         result = client.simulate_get(path, headers=bearer(token))
 
     assert_problem(result, 503, "query_timeout")

@@ -370,8 +370,9 @@ def test_webhooks_are_tried_listed_and_removed(engine: Engine, receiver: Receive
     ],
 )
 def test_a_webhook_that_cannot_be_is_refused(engine: Engine, options: dict[str, Any], name: str) -> None:
+    asked = {"tenant": "acme", "url": "https://example.com/", **options}
     with engine.begin() as conn, pytest.raises(webhooks.WebhookRequestError, match=f"^{name}: "):
-        webhooks.add(conn, HERE, options.pop("tenant", "acme"), "https://example.com/", **options)
+        webhooks.add(conn, HERE, **asked)
 
 
 def test_dead_letters_go_with_retention(engine: Engine, receiver: Receiver) -> None:
