@@ -230,8 +230,8 @@ def test_the_plans_of_a_refresh_have_the_memory_of_a_refresh(
     execute(
         own,
         "insert into runs (id, tenant_id, agent_id, state, started_at, completed_at, estimated_cost_usd)"
-        " select 'more-' || n, 'giant', 'agent-' || n % 20000, 'COMPLETED', now() - interval '3 days',"
-        " now() - interval '3 days', 0.5 from generate_series(1, 60000) as n",
+        " select 'more-' || n, 'giant', 'agent-' || n % 5000, 'COMPLETED', now() - interval '3 days',"
+        " now() - interval '3 days', 0.5 from generate_series(1, 15000) as n",
         "vacuum analyze runs",
     )
 
