@@ -28,7 +28,9 @@ from benchmarks.serving import serving
 from benchmarks.wrk import Target
 from ops.interruption import Interruption
 from snapshots import settings as settings_module
+from snapshots.body import DEFAULT_LIMIT, ITEM_LISTS, cut_items, parts_of
 from snapshots.errors import ActivityError
+from snapshots.movement import movement
 from snapshots.signals import SIGNALS
 from snapshots.tables import snapshot
 from worker.refresh import refresh
@@ -195,14 +197,31 @@ def _probe(server: Server, path: str, headers: Mapping[str, str], *, expected: i
 
 
 def _check_content(stage: Stage, signal: str, body: bytes) -> None:
-    """Raise ActivityError unless `body` holds what is stored, byte for byte."""
-    stored = select(snapshot.c.content).where(
-        snapshot.c.tenant_id == stage.audience.median, snapshot.c.signal == signal
+    """Raise ActivityError unless `body` holds what is stored, byte for byte and in order, movement and triage aside."""
+    begin = 0
+    for part in _stored_parts(stage, signal):
+        found = body.find(part.encode(), begin)
+        if found < 0:
+            raise ActivityError(f"{signal}: the body is not the snapshot that is stored: {body[:200]!r}")
+        begin = found + len(part.encode())
+    if signal == "attention" and b'"snoozed"' not in body:
+        raise ActivityError("attention: nothing is snoozed; expected what the audience was given")
+
+
+def _stored_parts(stage: Stage, signal: str) -> list[str]:
+    """Return what stands before the items, each item as far as its last brace, and what follows the items."""
+    member = ITEM_LISTS[signal]
+    stored = select(snapshot.c.content, snapshot.c["items"], movement.c.lengths).join_from(
+        snapshot,
+        movement,
+        (movement.c.tenant_id == snapshot.c.tenant_id) & (movement.c.signal == snapshot.c.signal),
     )
+    own = snapshot.c.tenant_id == stage.audience.median, snapshot.c.signal == signal
     with stage.engine.connect() as conn:
-        content: str = conn.execute(stored).scalar_one()
-    if content[1:-1].encode() not in body:
-        raise ActivityError(f"{signal}: the body is not the snapshot that is stored: {body[:200]!r}")
+        content, apart, lengths = conn.execute(stored.where(*own)).one()
+    items = apart[:DEFAULT_LIMIT] if apart else cut_items(content, member, lengths)
+    head, tail = parts_of(content, member, items)
+    return [head[1:], *(item[:-1] for item in items), tail[:-1]]
 
 
 def _fast_targets(stage: Stage, probes: Mapping[str, Answer]) -> dict[str, Target]:
