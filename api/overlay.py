@@ -8,22 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import JSON, Text, and_, case, cast, func, literal_column, select
-
-from api.wire import instant_text
-from snapshots.movement import item_state, signal_change
-from snapshots.triage import triage
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Row, ScalarSelect
+    from sqlalchemy import Row
 
 #: Where a mark holds the fingerprint.
 _FINGERPRINT: Final = slice(15, 47)
 _NOTHING: Final = ("open", "null")
-#: Items that left in the last day are named up to this many, the latest first.
-MAX_LEFT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,100 +70,9 @@ class Overlay:
 
 
 def of(row: Row[Any]) -> Overlay | None:
-    """Return the overlay of a row that has the columns of `columns`; None where nothing was recorded."""
+    """Return the overlay of a row of `signals.present_snapshot`; None where nothing was recorded."""
     if row.marks is None:
         return None
     return Overlay(
         row.marks, row.entered, row.refreshes, row.departed, row.left_24h, row.since_24h or {}, row.triage or {}
     )
-
-
-def columns(
-    tenant: ColumnElement[str], signal: ColumnElement[str], now: ColumnElement[Any], day_ago: ColumnElement[Any]
-) -> tuple[ColumnElement[Any], ...]:
-    """Return what a tenant's items carry at `now`: `since_24h` and `triage` by fingerprint, and `left_24h`."""
-    return (
-        _moved(tenant, signal, day_ago).label("since_24h"),
-        _left(tenant, signal, day_ago).label("left_24h"),
-        _said(tenant, signal, now).label("triage"),
-    )
-
-
-def said_columns() -> dict[str, ColumnElement[Any]]:
-    """Return the members of an item's triage, by name."""
-    said = triage.c
-    return {
-        "state": said.state,
-        "until": instant_text(said.until),
-        "reason": said.reason,
-        "comment": said.comment,
-        "actor": said.actor,
-        "at": instant_text(said.at),
-    }
-
-
-def holds_at(now: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return the condition that what was said of an item holds at `now`."""
-    return and_(triage.c.state != "open", triage.c.until.is_(None) | (triage.c.until > now))
-
-
-def _said(tenant: ColumnElement[str], signal: ColumnElement[str], now: ColumnElement[Any]) -> ScalarSelect[Any]:
-    members = [part for name, column in said_columns().items() for part in (literal_column(f"'{name}'"), column)]
-    said = func.json_build_array(triage.c.state, cast(func.json_build_object(*members), Text))
-    return (
-        select(func.json_object_agg(triage.c.fingerprint, said, type_=JSON))
-        .where(triage.c.tenant_id == tenant, triage.c.signal == signal, holds_at(now))
-        .scalar_subquery()
-    )
-
-
-def _first_change(day_ago: ColumnElement[Any]) -> Any:  # noqa: ANN401  # a lateral subquery
-    """Return the first change of an item since then: it says what the item was then."""
-    state, change = item_state.c, signal_change.c
-    return (
-        select(change.kind, change.previous_severity)
-        .where(
-            change.tenant_id == state.tenant_id,
-            change.signal == state.signal,
-            change.fingerprint == state.fingerprint,
-            change.at > day_ago,
-            # What was first seen later was not there: its changes need not be read.
-            state.first_seen_at <= day_ago,
-        )
-        .order_by(change.at, change.change_no)
-        .limit(1)
-        .lateral("first_change")
-    )
-
-
-def _moved(tenant: ColumnElement[str], signal: ColumnElement[str], day_ago: ColumnElement[Any]) -> ScalarSelect[Any]:
-    first, state = _first_change(day_ago), item_state.c
-    word = case(
-        (first.c.kind.is_(None) | (first.c.kind == "entered"), "entered"),
-        (state.severity > first.c.previous_severity, "rose"),
-        (state.severity < first.c.previous_severity, "fell"),
-        else_="same",
-    )
-    rows = item_state.outerjoin(first, literal_column("true"))
-    present = state.left_at.is_(None) & (state.changed_at > day_ago)
-    return (
-        select(func.json_object_agg(state.fingerprint, word, type_=JSON))
-        .select_from(rows)
-        .where(state.tenant_id == tenant, state.signal == signal, present)
-        .scalar_subquery()
-    )
-
-
-def _left(tenant: ColumnElement[str], signal: ColumnElement[str], day_ago: ColumnElement[Any]) -> ScalarSelect[Any]:
-    first, state = _first_change(day_ago), item_state.c
-    gone = and_(state.left_at > day_ago, state.changed_at > day_ago, first.c.kind != "entered")
-    named = (
-        select(state.fingerprint, state.key)
-        .select_from(item_state.join(first, literal_column("true")))
-        .where(state.tenant_id == tenant, state.signal == signal, gone)
-        .order_by(state.left_at.desc(), state.fingerprint)
-        .limit(MAX_LEFT)
-        .subquery()
-    )
-    each = func.jsonb_build_object("fingerprint", named.c.fingerprint, "key", named.c.key)
-    return select(func.coalesce(cast(func.jsonb_agg(each), Text), "[]")).select_from(named).scalar_subquery()

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, DateTime, Text, bindparam, literal_column, select
+from sqlalchemy import DateTime, Text, and_, bindparam, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from api.history import FINGERPRINT, item_not_found
-from api.overlay import holds_at, said_columns
 from api.parameters import instant_of
 from api.payload import invalid_member
 from api.problems import ProblemError
+from api.wire import instant_text
 from snapshots.movement import item_state
 from snapshots.triage import (
     LONGEST_EXPECTATION,
@@ -35,7 +35,7 @@ from snapshots.triage import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Executable, Row, Select
+    from sqlalchemy import ColumnElement, Executable, Row, Select
 
     from api.authentication import Caller
     from api.reader import Reader
@@ -128,7 +128,7 @@ class Desk:
         if not rows:
             raise item_not_found(fingerprint)
         events = [_event(row) for row in rows if row.event_no is not None]
-        now_said = {name: getattr(rows[0], f"now_{name}") for name in said_columns()}
+        now_said = {name: getattr(rows[0], f"now_{name}") for name in _said_columns()}
         return {
             "fingerprint": fingerprint,
             "triage": None if now_said["state"] is None else now_said,
@@ -170,6 +170,24 @@ def _add() -> Executable:
 _ADD: Final = _add()
 
 
+def _said_columns() -> dict[str, ColumnElement[Any]]:
+    """Return the members of an item's triage, by name."""
+    said = triage.c
+    return {
+        "state": said.state,
+        "until": instant_text(said.until),
+        "reason": said.reason,
+        "comment": said.comment,
+        "actor": said.actor,
+        "at": instant_text(said.at),
+    }
+
+
+def _holds_at(now: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that what was said of an item holds at `now`."""
+    return and_(triage.c.state != "open", triage.c.until.is_(None) | (triage.c.until > now))
+
+
 def _history(tenant_id: str, fingerprint: str, now: datetime) -> Select[*tuple[Any, ...]]:
     """Return an item's events, each with what holds of it now; one row without an event if there is none."""
     events = (
@@ -179,10 +197,10 @@ def _history(tenant_id: str, fingerprint: str, now: datetime) -> Select[*tuple[A
         .limit(MAX_EVENTS)
         .lateral("event")
     )
-    said = {name: column.label(f"now_{name}") for name, column in said_columns().items()}
+    said = {name: column.label(f"now_{name}") for name, column in _said_columns().items()}
     holds = (
         select(*said.values())
-        .where(triage.c.tenant_id == tenant_id, triage.c.fingerprint == fingerprint, holds_at(bindparam("now", now)))
+        .where(triage.c.tenant_id == tenant_id, triage.c.fingerprint == fingerprint, _holds_at(bindparam("now", now)))
         .lateral("holds")
     )
     known = (

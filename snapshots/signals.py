@@ -27,7 +27,7 @@ READING: Final = tuple(name for name in CAPABILITIES if name != "activity.triage
 INGEST_CAPABILITY: Final = "activity.ingest"
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "105_ingested_traces"
+SCHEMA_REVISION: Final = "106_present_snapshot"
 
 #: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
 SLOTS: Final = 64

@@ -33,6 +33,7 @@ REVISIONS: Final = (
     "103_triage",
     "104_webhooks",
     "105_ingested_traces",
+    "106_present_snapshot",
 )
 
 

@@ -172,13 +172,13 @@ def test_a_host_is_joined_under_writers_answered_rightly_and_left_exactly_as_it_
         joined = writers.stop()
     full = publish(engine, AS_OF)
     counts = compared_with_the_spec(engine, AS_OF)
-    with Writers(engine, 100_000) as writers:
+    with Writers(engine, 10_000_000) as writers:
         for minute in range(3):
             refresh_all(engine, AS_OF + timedelta(seconds=20 * minute))
         written = writers.stop()
     incremental = publish(engine, AS_OF + timedelta(minutes=2))
     again = compared_with_the_spec(engine, AS_OF + timedelta(minutes=2))
-    with Writers(engine, 200_000) as writers:
+    with Writers(engine, 20_000_000) as writers:
         capture.remove(engine)
         runner.downgrade(host_database, "base")
         left = writers.stop()
