@@ -7,7 +7,7 @@ import signal
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 from sqlalchemy import delete, select, text, update
@@ -84,6 +84,19 @@ class Stack:
         with self._engine.begin() as conn:
             return _plant(conn, tenant, now)
 
+    def add_runs(self, tenant: str, *, cost_usd: float | None = None, **columns: object) -> list[str]:
+        """Add three runs that completed a minute ago and return their ids; an agent of its own unless one is named."""
+        at = datetime.now(UTC) - timedelta(minutes=1)
+        times: dict[str, Any] = {
+            "started_at": at,
+            "last_seen_at": at,
+            "completed_at": at,
+            "estimated_cost_usd": cost_usd,
+        }
+        owner = {"tenant_id": tenant, "agent_id": f"{tenant}-agent"}
+        with self._engine.begin() as conn:
+            return [insert_run(conn, **{**owner, **times, **columns}) for _ in range(3)]
+
     def remove(self, tenant: str) -> None:
         """Take every run of a tenant away again."""
         with self._engine.begin() as conn:
@@ -114,19 +127,15 @@ class Stack:
         with self._engine.begin() as conn:
             conn.execute(delete(freshness).where(freshness.c.signal == name))
 
-    def settled(self) -> None:
-        """Wait until every signal was confirmed in the last seconds."""
+    def refreshed(self) -> None:
+        """Wait until every signal was computed for a later instant than this."""
+        oldest = select(text("min(as_of)")).select_from(freshness)
         deadline = time.monotonic() + _PATIENCE_S
-        oldest = select(text("extract(epoch from clock_timestamp() - min(verified_at))"), text("count(*)")).select_from(
-            freshness
-        )
-        while time.monotonic() < deadline:
-            with self._engine.connect() as conn:
-                age, slots = conn.execute(oldest).one()
-            if slots and age < 10:
-                return
-            time.sleep(0.2)
-        raise AssertionError("no refresh confirmed the signals")
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            now = conn.execute(text("select clock_timestamp()")).scalar_one()
+            while conn.execute(oldest).scalar_one() <= now:
+                assert time.monotonic() < deadline, "no refresh computed the signals"
+                time.sleep(0.1)
 
     def close(self) -> None:
         """Let go of the database, and end the installation."""

@@ -21,7 +21,9 @@ TENANT: Final = "decider"
 @pytest.fixture
 def run_id(stack: Stack) -> Iterator[str]:
     """Yield a run that needs attention, of a tenant that has no other."""
-    yield stack.plant(TENANT)
+    planted = stack.plant(TENANT)
+    stack.refreshed()
+    yield planted
     stack.remove(TENANT)
 
 
@@ -42,7 +44,7 @@ def test_an_item_is_acknowledged_and_reopened_and_others_see_who_did(
     item.hover()
     item.get_by_role("button", name=f"Acknowledge {run_id}").click()
     expect(item.locator(".triage-state")).to_contain_text("Acknowledged by ")
-    expect(page.get_by_role("status")).to_have_text(f"Acknowledged: {run_id}")
+    expect(page.get_by_role("status")).to_contain_text(f"Acknowledged: {run_id}")
 
     reader = new_profile()
     reader.log_in(stack.key(TENANT, READING))
@@ -63,11 +65,85 @@ def test_what_is_snoozed_is_out_of_sight_until_it_is_asked_for(page: Page, run_i
 
     expect(item).to_have_count(0)
     expect(page.locator(".verdict")).to_contain_text("0 runs need attention")
+    expect(page.locator(".verdict")).to_contain_text("1 item snoozed")
+    expect(page.locator("#queue")).to_contain_text("Nothing needs you but what is snoozed")
     page.get_by_role("button", name="Show 1 snoozed run").click()
     expect(item.locator(".triage-state")).to_contain_text("Snoozed until ")
     item.hover()
     item.get_by_role("button", name=f"Reopen {run_id}").click()
     expect(item.locator(".triage-state")).to_have_count(0)
+
+
+@pytest.mark.parametrize("way", ["key", "button"])
+def test_a_snooze_can_be_undone_for_a_moment(page: Page, run_id: str, way: str) -> None:
+    item = page.locator("#queue .item", has_text=run_id)
+    page.keyboard.press("j")
+    page.keyboard.press("s")
+    notice = page.get_by_role("status")
+    expect(notice).to_contain_text(f"Snoozed for 1 h: {run_id}")
+    assert notice.get_attribute("aria-live") == "polite"
+    expect(item).to_have_count(0)
+
+    if way == "key":
+        page.keyboard.press("u")
+    else:
+        page.locator(".skip").press("Enter")
+        page.keyboard.press("Tab")
+        expect(notice.get_by_role("button", name="Undo")).to_be_focused()
+        page.keyboard.press("Enter")
+
+    expect(item).to_be_visible()
+    expect(item.locator(".triage-state")).to_have_count(0)
+    expect(notice).to_contain_text(f"Reopened: {run_id}")
+    expect(notice.get_by_role("button")).to_have_count(0)
+
+
+def test_a_notice_goes_by_itself_unless_somebody_is_at_it(page: Page, run_id: str) -> None:
+    page.clock.install()
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    notice = page.get_by_role("status")
+    expect(notice).to_contain_text(f"Acknowledged: {run_id}")
+    notice.hover()
+    page.clock.run_for(60_000)
+    expect(notice).to_contain_text(f"Acknowledged: {run_id}")
+
+    page.mouse.move(0, 0)
+    page.clock.run_for(11_000)
+
+    expect(notice).to_be_empty()
+
+
+def test_what_is_snoozed_counts_nowhere_until_it_is_shown(new_profile: Callable[..., Profile], stack: Stack) -> None:
+    tenant = "counter"
+    stack.add_runs(tenant, risk_level="AT_RISK", status="failed")
+    stack.refreshed()
+    profile = new_profile()
+    profile.log_in(stack.key(tenant))
+    page = profile.open()
+    queue, items = page.locator("#queue"), page.locator("#queue .item")
+    risk = queue.get_by_role("button", name="Risk")
+    try:
+        expect(items).to_have_count(3)
+        page.keyboard.press("j")
+        page.keyboard.press("s")
+
+        expect(items).to_have_count(2)
+        expect(items.first.get_by_role("link").first).to_be_focused()
+        expect(page.locator(".verdict")).to_contain_text("2 runs need attention")
+        expect(queue.locator(".note")).to_have_text("2 runs")
+        expect(risk.locator(".amount")).to_have_text("2")
+        expect(items.locator(".rank")).to_have_text(["1", "2"])
+
+        queue.get_by_role("button", name="Show 1 snoozed run").click()
+        expect(items).to_have_count(3)
+        expect(queue.locator(".note")).to_have_text("3 runs")
+        expect(risk.locator(".amount")).to_have_text("3")
+        expect(items.locator(".rank")).to_have_text(["1", "2", "3"])
+        queue.get_by_role("button", name="Hide 1 snoozed run").click()
+        expect(items).to_have_count(2)
+    finally:
+        stack.remove(tenant)
 
 
 def test_what_is_expected_needs_a_reason(page: Page) -> None:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from ops.demo.agents import DEMO_TENANT
 
@@ -64,10 +64,12 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing(new_profile: Callable[..., Profile], view: str, scheme: str) -> None:
-    page = show(new_profile(color_scheme=scheme, reduced_motion="reduce"), view)
+def test_axe_finds_nothing_light_or_dark(new_profile: Callable[..., Profile], view: str) -> None:
+    page = show(new_profile(color_scheme="light", reduced_motion="reduce"), view)
+    assert violations(page) == []
+
+    page.emulate_media(color_scheme="dark")
 
     assert violations(page) == []
 
@@ -85,6 +87,41 @@ def test_360_pixels_are_wide_enough(new_profile: Callable[..., Profile], view: s
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert violations(page) == []
+
+
+def test_a_phone_shows_four_items_below_a_low_header(new_profile: Callable[..., Profile]) -> None:
+    page = show(new_profile(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True), "overview")
+
+    bottoms = [box["y"] + box["height"] for box in map(Locator.bounding_box, page.locator("#queue .item").all()) if box]
+    header = page.locator("main").bounding_box()
+    assert header is not None
+    assert header["y"] <= 90
+    assert len([bottom for bottom in bottoms if bottom <= 844]) >= 4
+
+    page.get_by_role("button", name="Menu").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    page.get_by_role("searchbox").fill("no such run")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Log out")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_name_in_an_agents_chart_stands_on_another(new_profile: Callable[..., Profile], width: int) -> None:
+    page = show(new_profile(viewport={"width": width, "height": 844}), "agent")
+
+    overlaps = page.evaluate(
+        """() => {
+            const boxes = [...document.querySelectorAll(".history svg text")]
+                .map((each) => [each.textContent, each.getBoundingClientRect()]);
+            const meet = (one, other) => one.left < other.right && other.left < one.right
+                && one.top + 2 < other.bottom && other.top + 2 < one.bottom;
+            return boxes.flatMap(([words, box], at) => boxes.slice(at + 1)
+                .filter(([, other]) => meet(box, other)).map(([others]) => `${words} / ${others}`));
+        }"""
+    )
+    assert page.locator(".history .level text").all_text_contents() == ["usual", "95 %"]
+    assert overlaps == []
 
 
 def test_every_target_is_large_enough(profile: Profile) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from ops.demo.agents import DEMO_TENANT
@@ -103,6 +104,68 @@ def test_an_agent_shows_its_cost_over_time(profile: Profile) -> None:
     expect(page.locator("#steps")).to_be_visible()
 
 
+def test_each_verdict_says_why(new_profile: Callable[..., Profile], stack: Stack) -> None:
+    tenant = "doubter"
+    before = datetime.now(UTC) - timedelta(days=3)
+    stack.add_runs(tenant, cost_usd=0.01, started_at=before, completed_at=before)
+    stack.add_runs(tenant, cost_usd=0.05)
+    stack.refreshed()
+    profile = new_profile()
+    profile.log_in(stack.key(tenant))
+    page = profile.open()
+    try:
+        # The rules say different things: the reasons stand beside them without being asked for.
+        says = page.locator("#cost .agent .verdicts li")
+        expect(says.first).to_have_text(
+            "z rule Anomaly: z 0.0 is at most 2, but $0.0500 is above the usual 95 %, $0.0100"
+        )
+        expect(says.nth(1)).to_have_text("robust rule Too few runs: 3 priced runs before, 20 are needed")
+    finally:
+        stack.remove(tenant)
+
+    profile = new_profile()
+    profile.log_in()
+    page = profile.open("#/agent/refund-agent")
+    says = page.locator("#verdict .verdicts li")
+    expect(says.first).to_contain_text(re.compile(r"z rule Anomaly: z \d.* is above 2, and .* is above the usual 95 %"))
+    robust = r"robust rule Anomaly: the typical run costs [\d.]+. the usual, score .* beyond ±3\.5"
+    expect(says.nth(1)).to_contain_text(re.compile(robust))
+
+
+def test_an_agent_without_costs_says_where_they_come_from(new_profile: Callable[..., Profile], stack: Stack) -> None:
+    tenant = "unpriced"
+    stack.add_runs(tenant)
+    profile = new_profile()
+    profile.log_in(stack.key(tenant))
+    try:
+        page = profile.open(f"#/agent/{tenant}-agent")
+        expect(page.locator("#verdict")).to_contain_text("No cost recorded for its 3 runs of the last 24 hours")
+        expect(page.locator("#verdict")).to_contain_text("ACTIVITY_PRICES_FILE")
+        page.get_by_role("link", name="Overview").first.click()
+        expect(page.locator("#cost")).to_contain_text("ACTIVITY_PRICES_FILE")
+    finally:
+        stack.remove(tenant)
+
+
+def test_the_two_ages_of_the_queue_say_what_they_mean(profile: Profile) -> None:
+    page = profile.open()
+
+    expect(page.locator("#queue .ages")).to_have_text(
+        re.compile(r"Scored .+; confirmed .+ that no run has changed since\.")
+    )
+    expect(page.locator(".strip")).to_contain_text("Last confirmed")
+
+
+def test_small_lines_are_drawn_after_two_refreshes(profile: Profile) -> None:
+    page = profile.open()
+
+    lines = page.locator("#queue .spark")
+    expect(lines).to_have_count(5)
+    expect(lines.first).to_be_visible()
+    assert str(lines.first.locator("path").get_attribute("d")).count("L") >= 1
+    assert re.fullmatch(r"0\.\d\d (just now|\d+ \w+ ago), 0\.\d\d now", str(lines.first.get_attribute("aria-label")))
+
+
 def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) -> None:
     page = profile.open()
     page.locator("#status").get_by_role("link", name="Succeeded").click()
@@ -112,7 +175,7 @@ def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) ->
     page.get_by_role("button", name="Show more").click()
     expect(rows).to_have_count(100)
     page.get_by_label("Agent").select_option("triage-bot")
-    expect(page.locator("#runs-title")).to_have_text("Completed, succeeded runs of triage-bot")
+    expect(page.locator("#runs-title")).to_have_text("Succeeded runs of triage-bot")
     expect(rows).to_have_count(50)
     assert {row.inner_text() for row in page.locator("#runs tbody tr td:nth-child(2)").all()} == {"triage-bot"}
 
@@ -122,6 +185,22 @@ def test_a_run_that_is_not_there_says_so(profile: Profile) -> None:
 
     expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name="none/such")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ("#/bogus", "No such view"),
+        ("#/run", "No such view"),
+        ("#/agent/nobody", "No such agent in the last 7 days"),
+    ],
+)
+def test_an_address_that_leads_nowhere_says_so_and_leads_back(profile: Profile, route: str, words: str) -> None:
+    page = profile.open(route)
+
+    expect(page.get_by_text(words, exact=True)).to_be_visible()
+    page.get_by_role("link", name="Back to the overview").click()
+    expect(page.locator("#queue .item").first).to_be_visible()
 
 
 def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack: Stack) -> None:

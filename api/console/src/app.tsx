@@ -9,7 +9,8 @@ import { setTheme, theme, type Theme } from "./settings";
 import type { Problem, Session } from "./types";
 import { jumpTo, step } from "./ui/focus";
 import { Logo } from "./ui/logo";
-import { Loading, Trouble } from "./ui/parts";
+import { NoticeBar, pressUndo, type Notice } from "./ui/notice";
+import { Empty, Loading, Trouble } from "./ui/parts";
 import { AgentView } from "./views/agent";
 import { FreshnessStrip } from "./views/freshness";
 import { Help } from "./views/help";
@@ -61,10 +62,11 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
   const route = useRoute();
   const [isHelping, setHelping] = useState(false);
   const [look, setLook] = useState<Theme>(theme());
-  const [said, setSaid] = useState("");
+  const [notice, setNotice] = useState<Notice | null>(null);
+  const [isOpen, setOpen] = useState(false);
   const search = useRef<HTMLInputElement>(null);
   const main = useRef<HTMLElement>(null);
-  const page = useMemo<Page>(() => ({ session, can: (capability) => session.capabilities.includes(capability), announce: setSaid }), [session]);
+  const page = useMemo<Page>(() => ({ session, can: (capability) => session.capabilities.includes(capability), announce: (words, undo) => setNotice({ words, undo: undo ?? null }) }), [session]);
   const turn = (): void => {
     const next: Record<Theme, Theme> = { auto: "dark", dark: "light", light: "auto" };
     setLook(next[look]);
@@ -74,10 +76,14 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
     if (location.hash !== "" && !location.hash.startsWith("#/?") && location.hash !== "#/") location.hash = "#/";
     window.setTimeout(() => jumpTo(panel), 50);
   };
+  const find = (): void => {
+    setOpen(true);
+    window.setTimeout(() => search.current?.focus(), 0);
+  };
   const shortcuts: Shortcut[] = [
     { keys: "j", words: "Next item", run: () => step(1) },
     { keys: "k", words: "Previous item", run: () => step(-1) },
-    { keys: "/", words: "Find a run", run: () => search.current?.focus() },
+    { keys: "/", words: "Find a run", run: find },
     { keys: "g o", words: "Go to the overview", run: () => (location.hash = "#/") },
     { keys: "g q", words: "Go to the queue", run: go("queue") },
     { keys: "g p", words: "Go to the patterns", run: go("patterns") },
@@ -88,6 +94,7 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
           { keys: "a", words: "Acknowledge the item", run: () => press("a") },
           { keys: "s", words: "Snooze the item for an hour", run: () => press("s") },
           { keys: "e", words: "Decide more about the item", run: () => press("e") },
+          { keys: "u", words: "Undo what was just decided", run: pressUndo },
         ]
       : []),
     { keys: "r", words: "Refresh now", run: refreshAll },
@@ -97,6 +104,7 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
   useShortcuts(shortcuts);
   useTitle(route, session);
   useArrival(route, main);
+  useEffect(() => setOpen(false), [route.view, route.id]);
   return (
     <PageContext.Provider value={page}>
       <a
@@ -109,7 +117,7 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
       >
         Skip to the content
       </a>
-      <header class="top">
+      <header class={`top ${isOpen ? "is-open" : ""}`}>
         <a class="brand" href="#/">
           <Logo />
           <span>Activity Signals</span>
@@ -123,10 +131,13 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
           </a>
         </nav>
         <Find field={search} />
-        <div class="top-tools">
-          <span class="tenant" title="The tenant that your key names">
-            {session.tenant_id}
-          </span>
+        <span class="tenant" title="The tenant that your key names">
+          {session.tenant_id}
+        </span>
+        <button type="button" class="menu-button" aria-expanded={isOpen} aria-controls="top-tools" onClick={() => setOpen(!isOpen)}>
+          Menu
+        </button>
+        <div class="top-tools" id="top-tools">
           <button type="button" onClick={turn} aria-label={`Theme: ${look}. Change it`} title="Light or dark (t)">
             {look === "auto" ? "Auto" : look === "dark" ? "Dark" : "Light"}
           </button>
@@ -140,12 +151,10 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
       </header>
       <FreshnessStrip />
       <main id="main" ref={main} tabIndex={-1}>
+        <NoticeBar notice={notice} onClose={() => setNotice(null)} />
         {route.view === "overview" ? <h1 class="sr">Overview of {session.tenant_id}</h1> : null}
         <View route={route} />
       </main>
-      <p class="sr" role="status">
-        {said}
-      </p>
       <Help isOpen={isHelping} shortcuts={shortcuts} onClose={() => setHelping(false)} />
     </PageContext.Provider>
   );
@@ -155,7 +164,19 @@ function View({ route }: { route: Route }): JSX.Element {
   if (route.view === "run") return <RunView key={route.id} route={route} />;
   if (route.view === "agent") return <AgentView key={route.id} route={route} />;
   if (route.view === "runs") return <RunsView route={route} />;
+  if (route.view === "unknown") return <NoSuchView route={route} />;
   return <Overview route={route} />;
+}
+
+function NoSuchView({ route }: { route: Route }): JSX.Element {
+  return (
+    <article class="detail">
+      <h1 tabIndex={-1}>No such view</h1>
+      <Empty title="The console has nothing at this address" tone="plain">
+        <code>#{route.id}</code> leads nowhere. <a href="#/">Back to the overview</a>
+      </Empty>
+    </article>
+  );
 }
 
 function Find({ field }: { field: { current: HTMLInputElement | null } }): JSX.Element {
@@ -177,7 +198,7 @@ function Find({ field }: { field: { current: HTMLInputElement | null } }): JSX.E
 
 function useTitle(route: Route, session: Session): void {
   useEffect(() => {
-    const where = route.id || (route.view === "runs" ? "Runs" : session.tenant_id);
+    const where = route.view === "unknown" ? "No such view" : route.id || (route.view === "runs" ? "Runs" : session.tenant_id);
     document.title = `${where} · Activity Signals`;
   }, [route.view, route.id, session.tenant_id]);
 }

@@ -6,8 +6,8 @@ import type { Session } from "./types";
 export interface Page {
   session: Session;
   can: (capability: string) => boolean;
-  /** Say something to those who listen to the page. */
-  announce: (words: string) => void;
+  /** Say for a moment what was done, and offer to undo it where that can be. */
+  announce: (words: string, undo?: () => void) => void;
 }
 
 export const PageContext = createContext<Page | null>(null);
@@ -21,7 +21,9 @@ export function usePage(): Page {
 export const PATHS = {
   patterns: "/activity/patterns",
   cost: "/activity/cost-analysis",
-  attention: "/activity/attention-queue?limit=100",
+  /** Without what is snoozed: the page of a hundred is full all the same. */
+  attention: "/activity/attention-queue?limit=100&snoozed=hide",
+  attentionWhole: "/activity/attention-queue?limit=100",
   freshness: "/activity/freshness",
   status: "/activity/summary/by-status",
 } as const;

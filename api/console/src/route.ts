@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 export interface Route {
-  view: "overview" | "runs" | "run" | "agent";
+  view: "overview" | "runs" | "run" | "agent" | "unknown";
   id: string;
   query: URLSearchParams;
 }
@@ -14,7 +14,8 @@ export function parse(hash: string): Route {
   const id = decode(rest.join("/"));
   if (view === "runs") return { view, id: "", query };
   if ((view === "run" || view === "agent") && id) return { view, id, query };
-  return { view: "overview", id: "", query };
+  if (path === "" || path === "/") return { view: "overview", id: "", query };
+  return { view: "unknown", id: path, query };
 }
 
 function split(words: string): [string, string] {

@@ -160,6 +160,7 @@ export interface CostAnalysis extends Left {
   savers?: string[];
   silent_agents?: { agent_id: string; baseline_runs: number; last_run_at: string | null }[];
   expected_false_flags?: { spec: number | null; robust: number | null };
+  extra_parameters?: Record<string, number | string>;
   parameters: Record<string, number | boolean>;
 }
 

@@ -130,6 +130,9 @@ export function Bars({ bars, total, name }: { bars: Bar[]; total: number; name: 
   );
 }
 
+/** The height of a small line is at least this share of its middle value, up and down. */
+const LEAST_SPREAD = 0.05;
+
 /** A line of a few points; what it says stands beside it in words. */
 export function Sparkline({ points, label }: { points: { at: number; value: number }[]; label: string }): JSX.Element | null {
   const first = points[0];
@@ -137,10 +140,14 @@ export function Sparkline({ points, label }: { points: { at: number; value: numb
   if (!first || !last || points.length < 2) return null;
   const values = points.map((point) => point.value);
   const x = scaleLinear([first.at, last.at], [1, 79]);
-  const y = scaleLinear([Math.min(...values), Math.max(...values)], [17, 3]);
+  // What hardly moved is drawn as a flat line, and not as a cliff.
+  const middle = (Math.min(...values) + Math.max(...values)) / 2;
+  const half = Math.max((Math.max(...values) - Math.min(...values)) / 2, Math.abs(middle) * LEAST_SPREAD, Number.MIN_VALUE);
+  const y = scaleLinear([middle - half, middle + half], [17, 3]);
   const path = line<{ at: number; value: number }>((point) => x(point.at), (point) => y(point.value))(points);
   return (
     <svg class="spark" viewBox="0 0 80 20" width="80" height="20" role="img" aria-label={label}>
+      <title>{label}</title>
       <path d={path ?? ""} />
       <circle cx={x(last.at)} cy={y(last.value)} r="2" />
     </svg>

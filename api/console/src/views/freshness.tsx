@@ -17,6 +17,7 @@ export function FreshnessStrip(): JSX.Element {
   return (
     <section class="strip" aria-label="Freshness">
       <ul>
+        <li class="strip-word dim">Last confirmed</li>
         {signals.map((signal) => (
           <Age key={signal.signal} signal={signal} present={present} />
         ))}
@@ -49,10 +50,10 @@ function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.E
       <span class="age-name">{name}</span>
       <span class="age-word">
         <Shape tone={isStale ? "critical" : failure ? "warning" : "good"} />
-        {isStale ? "stale" : failure ? "last refresh failed" : "fresh"}
+        <span class={isStale || failure ? "" : "is-usual"}>{isStale ? "stale" : failure ? "last refresh failed" : "fresh"}</span>
       </span>
       <span class="tip age-number" tabIndex={0} data-tip={tip} aria-label={`${span(age)} old of at most ${span(allowed)}. ${tip}`}>
-        {span(Math.floor(age / 1000) * 1000)}
+        {seconds(age)}
         <span class="dim"> of {span(allowed)}</span>
       </span>
       <span class="age-track" aria-hidden="true">
@@ -61,3 +62,6 @@ function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.E
     </li>
   );
 }
+
+/** Return an age in whole seconds: it is told anew each second. */
+const seconds = (ms: number): string => (ms < 60_000 ? `${Math.floor(ms / 1000)} s` : span(Math.floor(ms / 1000) * 1000));

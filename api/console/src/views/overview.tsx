@@ -8,7 +8,8 @@ import type { Route } from "../route";
 import type { AttentionQueue, CostAnalysis, Freshness, Patterns } from "../types";
 import { CostPanel } from "./cost";
 import { PatternsPanel } from "./patterns";
-import { isSnoozed, QueuePanel } from "./queue";
+import { QueuePanel } from "./queue";
+import { isSnoozed } from "./snoozing";
 import { DimensionPanel, StatusPanel } from "./summaries";
 
 /** Everything about the tenant on one page: what needs somebody first, then what repeats, then what it costs. */
@@ -24,7 +25,7 @@ export function Overview({ route }: { route: Route }): JSX.Element {
           <PatternsPanel route={route} />
         </div>
         <div class="column at-cost">
-          <CostPanel />
+          <CostPanel route={route} />
         </div>
         <div class="pair at-pair">
           <StatusPanel />
@@ -42,15 +43,19 @@ function Verdict(): JSX.Element {
   const patterns = usePoll<Patterns>(usePath(PATHS.patterns, "activity.patterns"), STORED_MS).data;
   const ages = usePoll<Freshness>(PATHS.freshness, STORED_MS).data;
 
-  const snoozed = queue ? queue.queue.filter(isSnoozed).length : 0;
-  const waiting = queue ? queue.total_attention_items - snoozed : 0;
-  const runs = new Set(patterns?.patterns.flatMap((pattern) => pattern.run_ids)).size;
+  // What is snoozed is counted apart, here and in each panel.
+  const waiting = queue ? queue.total_attention_items - (queue.snoozed_hidden ?? 0) : 0;
+  const stuck = (patterns?.patterns ?? []).filter((pattern) => !isSnoozed(pattern));
+  const runs = new Set(stuck.flatMap((pattern) => pattern.run_ids)).size;
+  const costly = (cost?.agents ?? []).filter((agent) => agent.is_anomaly && !isSnoozed(agent)).length;
+  const snoozed = (queue?.snoozed_hidden ?? 0) + [...(patterns?.patterns ?? []), ...(cost?.agents ?? [])].filter(isSnoozed).length;
+  const besides = snoozed ? `${plural(snoozed, "item")} snoozed` : "";
   const isStale = ages?.signals.some((signal) => signal.stale) ?? false;
-  const isClear = queue !== null && patterns !== null && cost !== null && waiting + runs + cost.total_anomalies === 0;
+  const isClear = queue !== null && patterns !== null && cost !== null && waiting + runs + costly === 0;
   if (isClear && !isStale) {
     return (
       <p class="verdict clear">
-        <Shape tone="good" /> All clear: nothing needs you, no run is stuck, no agent costs more than usual.
+        <Shape tone="good" /> All clear: nothing needs you, no run is stuck, no agent costs more than usual{besides ? `; ${besides}` : ""}.
       </p>
     );
   }
@@ -63,14 +68,15 @@ function Verdict(): JSX.Element {
       ) : null}
       {patterns ? (
         <button type="button" class="link" onClick={() => jumpTo("patterns")}>
-          <b>{plural(runs, "run")}</b> stuck in {plural(patterns.patterns.length, "pattern")}
+          <b>{plural(runs, "run")}</b> stuck in {plural(stuck.length, "pattern")}
         </button>
       ) : null}
       {cost ? (
         <button type="button" class="link" onClick={() => jumpTo("cost")}>
-          <b>{plural(cost.total_anomalies, "agent")}</b> {cost.total_anomalies === 1 ? "costs" : "cost"} more than usual
+          <b>{plural(costly, "agent")}</b> {costly === 1 ? "costs" : "cost"} more than usual
         </button>
       ) : null}
+      {besides ? <span class="dim">{besides}</span> : null}
     </p>
   );
 }

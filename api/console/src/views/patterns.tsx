@@ -6,7 +6,8 @@ import { usePoll } from "../poll";
 import { listed, runHref, setQuery, type Route } from "../route";
 import type { Pattern, Patterns, Waste } from "../types";
 import { Empty, hasPast, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
-import { isSnoozed, Withheld } from "./queue";
+import { Withheld } from "./queue";
+import { isSnoozed, showsSnoozed, SnoozedToggle } from "./snoozing";
 import { TriageState, TriageTools } from "./triage";
 
 const FIRST_RUNS = 4;
@@ -15,8 +16,15 @@ export function PatternsPanel({ route }: { route: Route }): JSX.Element {
   const polled = usePoll<Patterns>(usePath(PATHS.patterns, "activity.patterns"), STORED_MS);
   const isAllowed = usePage().can("activity.patterns");
   const hours = polled.data?.parameters["window_hours"];
+  const snoozed = polled.data?.patterns.filter(isSnoozed).length ?? 0;
   return (
-    <Panel id="patterns" title="Stuck in a pattern" polled={polled} note={polled.data ? `last ${hours ?? 24} hours, by skill names alone` : null}>
+    <Panel
+      id="patterns"
+      title="Stuck in a pattern"
+      polled={polled}
+      note={polled.data ? `last ${hours ?? 24} hours, by skill names alone` : null}
+      tools={<SnoozedToggle amount={snoozed} what="pattern" isShown={showsSnoozed(route)} />}
+    >
       {isAllowed ? <When polled={polled}>{(data) => <Cards data={data} route={route} />}</When> : <Withheld capability="activity.patterns" />}
     </Panel>
   );
@@ -32,11 +40,9 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
   }
   const moves = hasPast(data.patterns);
   const chosen = listed(route.query, "pattern");
-  const showsSnoozed = route.query.get("snoozed") === "show";
+  const counted = data.patterns.filter((pattern) => showsSnoozed(route) || !isSnoozed(pattern));
   const types = [...new Set(data.patterns.map((pattern) => pattern.pattern_type))];
-  const shown = data.patterns.filter(
-    (pattern) => (chosen.length === 0 || chosen.includes(pattern.pattern_type)) && (showsSnoozed || !isSnoozed(pattern)),
-  );
+  const shown = counted.filter((pattern) => chosen.length === 0 || chosen.includes(pattern.pattern_type));
   return (
     <>
       <div class="filters">
@@ -44,7 +50,7 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
           name="Pattern"
           chosen={chosen}
           onChange={(types) => setQuery({ pattern: types })}
-          options={types.map((type) => [type, PATTERN_WORDS[type] ?? type, data.patterns.filter((each) => each.pattern_type === type).length])}
+          options={types.map((type) => [type, PATTERN_WORDS[type] ?? type, counted.filter((each) => each.pattern_type === type).length])}
         />
       </div>
       <ul class="cards">
@@ -52,7 +58,7 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
           <Card key={`${pattern.pattern_type} ${pattern.details["skill_id"] ?? ""}`} pattern={pattern} moves={moves} />
         ))}
       </ul>
-      {shown.length === 0 ? <Empty title="No pattern matches these filters" tone="plain" /> : null}
+      {shown.length === 0 ? <Empty title={counted.length ? "No pattern matches these filters" : "No pattern but what is snoozed"} tone="plain" /> : null}
       {data.by_skill?.length ? <BySkill skills={data.by_skill} /> : null}
     </>
   );

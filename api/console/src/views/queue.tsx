@@ -5,10 +5,11 @@ import { count, plural } from "../format";
 import { COMPONENT_CODES, COMPONENT_WORDS, levelOf, PATTERN_WORDS, statusTone, WEIGHTS } from "../meaning";
 import { usePoll } from "../poll";
 import { agentHref, listed, runHref, setQuery, type Route } from "../route";
-import { COMPONENTS, type AttentionItem, type AttentionQueue, type Component, type Followed } from "../types";
+import { COMPONENTS, type AttentionItem, type AttentionQueue, type Component } from "../types";
 import { ScoreBar, ScoreLegend } from "../ui/charts";
 import { Chip, Empty, hasPast, levelLabel, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
 import { Trend } from "../ui/trend";
+import { isSnoozed, showsSnoozed, SnoozedToggle } from "./snoozing";
 import { TriageState, TriageTools } from "./triage";
 
 const FIRST = 12;
@@ -16,14 +17,24 @@ const FIRST = 12;
 const TRENDS = 5;
 const REASONS: Component[] = ["risk", "impact", "latency", "evidence"];
 
-export const isSnoozed = (item: Followed): boolean => item.triage?.state === "snoozed";
-
 export function QueuePanel({ route }: { route: Route }): JSX.Element {
-  const polled = usePoll<AttentionQueue>(usePath(PATHS.attention, "activity.attention_queue"), STORED_MS);
+  const isWhole = showsSnoozed(route);
+  const polled = usePoll<AttentionQueue>(usePath(isWhole ? PATHS.attentionWhole : PATHS.attention, "activity.attention_queue"), STORED_MS);
   const isAllowed = usePage().can("activity.attention_queue");
+  const queue = polled.data;
   return (
-    <Panel id="queue" title="Needs you now" polled={polled} note={polled.data ? <Note queue={polled.data} /> : null}>
-      {isAllowed ? <When polled={polled}>{(queue) => <Queue queue={queue} route={route} />}</When> : <Withheld capability="activity.attention_queue" />}
+    <Panel
+      id="queue"
+      title="Needs you now"
+      polled={polled}
+      note={queue ? plural(queue.total_attention_items - (isWhole ? 0 : snoozedOf(queue)), "run") : null}
+      tools={queue ? <SnoozedToggle amount={snoozedOf(queue)} what="run" isShown={isWhole} /> : null}
+    >
+      {isAllowed ? (
+        <When polled={polled}>{(found) => <Queue queue={found} route={route} verifiedAt={polled.verifiedAt} />}</When>
+      ) : (
+        <Withheld capability="activity.attention_queue" />
+      )}
     </Panel>
   );
 }
@@ -36,31 +47,27 @@ export function Withheld({ capability }: { capability: string }): JSX.Element {
   );
 }
 
-function Note({ queue }: { queue: AttentionQueue }): JSX.Element {
-  return (
-    <>
-      {plural(queue.total_attention_items, "run")}, scored <Time at={queue.generated_at} relative />
-    </>
-  );
-}
+/** How many are snoozed: the API counts them where it leaves them out. */
+const snoozedOf = (queue: AttentionQueue): number => queue.snoozed_hidden ?? queue.queue.filter(isSnoozed).length;
 
-function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.Element {
+function Queue({ queue, route, verifiedAt }: { queue: AttentionQueue; route: Route; verifiedAt: string | null }): JSX.Element {
   const [isWhole, setWhole] = useState(false);
   const reasons = listed(route.query, "reason");
   const states = listed(route.query, "state");
   const agent = route.query.get("agent") ?? "";
-  const showsSnoozed = route.query.get("snoozed") === "show";
+  const hidden = queue.snoozed_hidden ?? 0;
   if (queue.queue.length === 0) {
-    return (
+    return hidden ? (
+      <Empty title="Nothing needs you but what is snoozed">Snoozed runs come back when their time is over, or when they get worse.</Empty>
+    ) : (
       <Empty title="Nothing needs you">
         No run is live or finished in the last 24 hours with a reason to look at it. Verified <Time at={queue.snapshot.verified_at} />.
       </Empty>
     );
   }
-  const snoozed = queue.queue.filter(isSnoozed).length;
+  const places = new Map(queue.queue.map((item, index) => [item.run_id, index + 1]));
   const found = queue.queue.filter(
     (item) =>
-      (showsSnoozed || !isSnoozed(item)) &&
       (reasons.length === 0 || reasons.some((reason) => item.reasons.includes(reason))) &&
       (states.length === 0 || states.includes(item.state ?? "")) &&
       (!agent || item.links?.cost?.agent_id === agent),
@@ -74,7 +81,7 @@ function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.E
       <ScoreLegend />
       <ol class="rows">
         {shown.map((item) => (
-          <Item key={item.run_id} item={item} queue={queue} moves={moves} />
+          <Item key={item.run_id} item={item} place={places.get(item.run_id) ?? item.rank} queue={queue} moves={moves} />
         ))}
       </ol>
       {found.length === 0 ? <Empty title="No run matches these filters" tone="plain" /> : null}
@@ -84,14 +91,9 @@ function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.E
             {isWhole ? `Show the first ${FIRST}` : `Show all ${found.length}`}
           </button>
         ) : null}
-        {snoozed > 0 ? (
-          <button type="button" aria-pressed={showsSnoozed} onClick={() => setQuery({ snoozed: showsSnoozed ? null : "show" })}>
-            {showsSnoozed ? "Hide" : "Show"} {plural(snoozed, "snoozed run")}
-          </button>
-        ) : null}
-        {queue.total_attention_items > queue.queue.length ? (
+        {queue.total_attention_items - hidden > queue.queue.length ? (
           <span class="dim">
-            The first {queue.queue.length} of {count(queue.total_attention_items)} are published.
+            The first {queue.queue.length} of {count(queue.total_attention_items - hidden)} are published.
           </span>
         ) : null}
         {queue.movement?.left_since_previous?.length ? <span class="dim">{plural(queue.movement.left_since_previous.length, "run")} left since the last refresh.</span> : null}
@@ -100,6 +102,9 @@ function Queue({ queue, route }: { queue: AttentionQueue; route: Route }): JSX.E
             {plural(queue.abandoned_items, "run")} without a heartbeat for {queue.parameters.abandoned_after_hours} h.
           </span>
         ) : null}
+        <span class="dim ages">
+          Scored <Time at={queue.generated_at} relative />; confirmed <Time at={verifiedAt ?? queue.snapshot.verified_at} relative /> that no run has changed since.
+        </span>
       </footer>
     </>
   );
@@ -139,14 +144,14 @@ function Filters({ queue, reasons, states }: { queue: AttentionQueue; reasons: s
   );
 }
 
-function Item({ item, queue, moves }: { item: AttentionItem; queue: AttentionQueue; moves: boolean }): JSX.Element {
+function Item({ item, place, queue, moves }: { item: AttentionItem; place: number; queue: AttentionQueue; moves: boolean }): JSX.Element {
   const weights = queue.parameters.weights ?? WEIGHTS;
   const labels = REASONS.filter((name) => item.contributions[name] > 0).map((name) => levelOf(name, item.contributions[name], weights));
   const agent = item.links?.cost?.agent_id;
   return (
     <li class={`row item ${item.triage ? `is-${item.triage.state}` : ""}`}>
-      <span class="rank">
-        {item.rank}
+      <span class="rank" title={place === item.rank ? undefined : `Number ${item.rank} with what is snoozed`}>
+        {place}
         {moves ? <Movement move={item.movement?.since_previous} /> : null}
       </span>
       <div class="item-main">
@@ -184,7 +189,7 @@ function Item({ item, queue, moves }: { item: AttentionItem; queue: AttentionQue
             .map((name) => `${COMPONENT_CODES[name]} ${item.contributions[name].toFixed(2).slice(1)}`)
             .join(" · ")}
         </span>
-        {item.rank <= TRENDS ? <Trend signal="attention" item={item} format={(value) => value.toFixed(2)} /> : null}
+        {place <= TRENDS ? <Trend signal="attention" item={item} value={item.attention_score} format={(value) => value.toFixed(2)} /> : null}
       </div>
     </li>
   );

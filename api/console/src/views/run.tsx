@@ -12,6 +12,7 @@ import { Chip, Empty, levelLabel, Panel, Time, Trouble, When } from "../ui/parts
 import { StepTable, Timeline } from "./timeline";
 import { TriageState, TriageTools } from "./triage";
 import { WasteLine } from "./patterns";
+import { isSnoozed } from "./snoozing";
 import { Withheld } from "./queue";
 import { CopyButton } from "../ui/copy";
 import { Explain } from "../ui/explain";
@@ -110,7 +111,8 @@ function Facts({ run }: { run: Run }): JSX.Element {
   return (
     <dl class="facts">
       <Fact name="Status">
-        <Chip label={levelLabel(run.status, statusTone(run.status))} /> {run.state === "LIVE" ? "live" : "completed"}
+        <Chip label={levelLabel(run.status, statusTone(run.status))} />
+        {run.state === "LIVE" ? ", live" : ""}
       </Fact>
       <Fact name="Agent">{run.agent_id ? <a href={agentHref(run.agent_id)}>{run.agent_id}</a> : "unknown"}</Fact>
       <Fact name="Started">
@@ -191,14 +193,14 @@ function Why({ detail }: { detail: RunDetail }): JSX.Element {
 }
 
 function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
-  const queue = usePoll<AttentionQueue>(usePath(PATHS.attention, "activity.attention_queue"), STORED_MS).data;
+  const queue = usePoll<AttentionQueue>(usePath(PATHS.attentionWhole, "activity.attention_queue"), STORED_MS).data;
   const { attention } = detail.signals;
   if (!attention) return null;
   const item = queue?.queue.find((each) => each.run_id === detail.run.run_id);
   return (
     <div class="reason">
       <h3>
-        Needs attention <span class="dim">number {attention.rank} in the queue</span>
+        Needs attention <span class="dim">{placeOf(attention.rank, queue)}</span>
       </h3>
       <p class="score-line">
         <span class="score">{attention.attention_score.toFixed(2)}</span>
@@ -215,7 +217,7 @@ function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
       </ul>
       {item ? (
         <>
-          <Trend signal="attention" item={item} format={(value) => value.toFixed(2)} />
+          <Trend signal="attention" item={item} value={item.attention_score} format={(value) => value.toFixed(2)} />
           <Explain item={item} />
           <TriageState triage={item.triage} />
           <TriageTools item={item} name={item.run_id} />
@@ -226,3 +228,9 @@ function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
 }
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** Return the place of a run in the queue as the overview counts it: what is snoozed holds none. */
+function placeOf(rank: number, queue: AttentionQueue | null): string {
+  const before = queue?.queue.filter((item) => item.rank < rank && isSnoozed(item)).length ?? 0;
+  return before ? `number ${rank - before} in the queue, behind ${count(before)} snoozed` : `number ${rank} in the queue`;
+}

@@ -7,7 +7,7 @@ import { usePoll } from "../poll";
 import { setQuery, type Route } from "../route";
 import type { Dimension, Problem, Run, RunList } from "../types";
 import { Empty, Panel, Select, Toggles, Trouble, When } from "../ui/parts";
-import { RunTable } from "./agent";
+import { RunTable } from "./run_table";
 import { Withheld } from "./queue";
 
 const STATUSES = ["running", "succeeded", "failed", "aborted", "retry"];
@@ -52,7 +52,9 @@ export function RunsView({ route }: { route: Route }): JSX.Element {
 type Filtered = Record<"status" | "risk_level" | "agent_id" | "provider_type" | "source", string[]> & { state: string | null; sort: string | null };
 
 function heading(filters: Filtered): string {
-  const parts = [filters.state ?? "", ...filters.status, ...filters.risk_level].filter(Boolean).map((each) => words(each).toLowerCase());
+  // A status says by itself that the run is over.
+  const state = filters.status.length && filters.state === "COMPLETED" ? "" : (filters.state ?? "");
+  const parts = [state, ...filters.status, ...filters.risk_level].filter(Boolean).map((each) => words(each).toLowerCase());
   const others = [...filters.agent_id, ...filters.provider_type, ...filters.source];
   const whose = others.length ? ` of ${others.join(", ")}` : "";
   return parts.length || whose ? `${parts.length ? words(parts.join(", ")) : "All"} runs${whose}` : "All runs";

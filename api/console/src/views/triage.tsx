@@ -1,9 +1,11 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, write } from "../api";
-import { usePage } from "../context";
+import { usePage, type Page } from "../context";
+import { span } from "../format";
 import { refreshAll } from "../poll";
 import type { Followed, Problem, Triage } from "../types";
+import { step } from "../ui/focus";
 import { Shape, Time, Trouble } from "../ui/parts";
 
 type Action = "acknowledge" | "snooze" | "expect" | "reopen";
@@ -33,6 +35,29 @@ const EXPECTATIONS: [number, string][] = [
 ];
 /** An answer may be repeated for a second: what was decided shows after it at the latest. */
 const REPEATED_MS = 1300;
+
+/** Tell the API, and the page what was done; what nobody had decided about can be opened again at once. */
+async function send(page: Page, item: Followed, name: string, decision: Decision): Promise<void> {
+  await write("POST", "/activity/triage", { fingerprint: item.fingerprint, ...decision });
+  const undo = (): void => void send(page, item, name, { action: "reopen" }).catch((ex: unknown) => page.announce(refusal(ex)));
+  const forSoLong = decision.minutes ? ` for ${span(decision.minutes * 60_000)}` : "";
+  page.announce(`${DONE[decision.action]}${forSoLong}: ${name}`, decision.action === "reopen" || item.triage ? undefined : undo);
+  refreshAll();
+  window.setTimeout(refreshAll, REPEATED_MS);
+}
+
+function refusal(ex: unknown): string {
+  if (!(ex instanceof ApiError)) throw ex;
+  return `Not undone: ${ex.problem.detail}`;
+}
+
+/** Leave a row that goes out of sight with the keyboard on the next one. */
+function moveOn(): void {
+  const row = document.activeElement?.closest(".item, .card, .agent");
+  if (!row) return;
+  step(1);
+  if (row.contains(document.activeElement)) step(-1);
+}
 
 /** What somebody decided about an item. */
 export function TriageState({ triage }: { triage: Triage | null | undefined }): JSX.Element | null {
@@ -65,10 +90,8 @@ export function TriageTools({ item, name }: { item: Followed; name: string }): J
     setBusy(true);
     setProblem(null);
     try {
-      await write("POST", "/activity/triage", { fingerprint, ...decision });
-      page.announce(`${DONE[decision.action]}: ${name}`);
-      refreshAll();
-      window.setTimeout(refreshAll, REPEATED_MS);
+      await send(page, item, name, decision);
+      if (decision.action === "snooze") moveOn();
       return true;
     } catch (ex) {
       if (!(ex instanceof ApiError)) throw ex;
