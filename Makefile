@@ -29,10 +29,10 @@ up: $(INSTALLED) ## Run the whole system with demo data; ARGS="..." goes to `act
 	@$(VENV)/bin/activity up $(ARGS)
 
 test: lint ## Lint, types, schema check and the test suite on two cores; ARGS="..." goes to pytest
-	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands of random databases
-	$(PYTHON) -m pytest tests/signals --hypothesis-profile=full $(ARGS)
+	$(PYTHON) -m pytest tests/signals -n 2 --dist worksteal --hypothesis-profile=full $(ARGS)
 
 test-laws: $(INSTALLED) ## Incremental refreshes against full ones on 500 random histories per PostgreSQL version
 	$(PYTHON) -m pytest tests/worker/test_laws.py --hypothesis-profile=laws $(ARGS)

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 #: The folders whose tests run on every supported server.
 _ON_EVERY_SERVER = {"migrations", "signals", "worker"}
 _DEFAULT_SERVER = "pg18"
+#: Files that a process is busy with for half a minute or more.
+_LONG_FILES = (
+    "chaos/test_chaos.py",
+    "worker/test_laws.py",
+    "browser/*.py",
+    "served/*.py",
+    "ops/test_deployment_runs.py",
+)
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a folder with a random name is made in it, for its owner alone
 _ROOMY_BYTES = 4 * 2**30
 
@@ -50,6 +58,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(
             "server", list(BINARIES) if everywhere else [_DEFAULT_SERVER], indirect=True, scope="session"
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of few long tests: left for the end, one process would wait for the other's."""
+    items.sort(key=lambda item: not any(item.path.match(pattern) for pattern in _LONG_FILES))
 
 
 def _in_memory() -> Path | None:
