@@ -5,6 +5,11 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
+# What pip fetches, counted: it takes minutes on a slow line. What goes wrong is told by pip itself, on standard error.
+counted = { $(1) || touch $(VENV)/.failed; } | awk \
+	'/^(Collecting|Processing) / && ++n % 10 == 0 { print "  fetched " n " packages"; fflush() } \
+	/^Installing / { print "  unpacking them"; fflush() }' && test ! -e $(VENV)/.failed
+
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -13,17 +18,20 @@ install: $(INSTALLED) ## Build .venv from the lock
 # uv where it is on the PATH, else the system's venv and pip; both check the lock's hashes.
 $(INSTALLED): requirements.lock pyproject.toml
 	@python3 -c 'import sys; sys.exit("activity needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	@echo "installing into $(VENV), about a minute"
+	@echo "installing into $(VENV): about a minute, several on a slow line or machine"
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --clear $(VENV) && \
+		echo "  packages of requirements.lock, by uv" && \
 		VIRTUAL_ENV=$(VENV) uv pip install --quiet --require-hashes -r requirements.lock && \
 		VIRTUAL_ENV=$(VENV) uv pip install --quiet --no-deps --no-build-isolation -e . ; \
 	else \
+		echo "  an environment of its own, by venv" && \
 		python3 -m venv --clear $(VENV) && \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+		$(call counted,$(PYTHON) -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements.lock) && \
 		$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
 	@touch $(INSTALLED)
+	@echo "installed"
 
 up: $(INSTALLED) ## Run the whole system with demo data; ARGS="..." goes to `activity up`
 	@$(VENV)/bin/activity up $(ARGS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import case, func, insert, or_, select, update
 
 from snapshots import keys
 from snapshots.errors import ActivityError
@@ -96,8 +96,13 @@ def rotate_key(conn: Connection, key_id: str, *, grace: timedelta = DEFAULT_GRAC
 
 def list_keys(conn: Connection, tenant: str | None = None) -> Sequence[RowMapping]:
     """Return the keys, of `tenant` alone if named, oldest first; nothing of their secrets."""
-    shown = [column for column in api_key.c if column.name != "secret_sha256"]
-    found = select(*shown).order_by(api_key.c.created_at, api_key.c.key_id)
+    # The last use is kept to the minute, which may have begun before the key was made.
+    too_early = api_key.c.last_used_at < api_key.c.created_at
+    last_used = case((too_early, api_key.c.created_at), else_=api_key.c.last_used_at).label("last_used_at")
+    apart = {"secret_sha256", "last_used_at"}
+    found = select(*(column for column in api_key.c if column.name not in apart), last_used).order_by(
+        api_key.c.created_at, api_key.c.key_id
+    )
     return conn.execute(found if tenant is None else found.where(api_key.c.tenant_id == tenant)).mappings().all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import tempfile
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from api.logs import FORMATTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: How granian's advice on threads begins. Ours are chosen: of the receiver's, half only wait for the others.
+_ADVICE: Final = "Configuration allows spawning up to"
 
 #: An option of glibc's mallopt (malloc.h); another C library has no such function, or ignores it.
 _M_ARENA_MAX: Final = -8
@@ -47,6 +51,7 @@ def shared_metrics() -> Iterator[None]:
 def serve(target: str, how: Serving) -> None:
     """Serve `target`, an application factory, until told to stop."""
     _share_one_heap()
+    logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith(_ADVICE))
     Granian(
         target,
         factory=True,

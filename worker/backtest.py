@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import literal, select, true, union_all
+from sqlalchemy import literal, select, text, true, union_all
 
 from snapshots.errors import SettingsError
 from snapshots.settings import load
@@ -60,6 +60,11 @@ THRESHOLDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "attention": {"abandoned_after_hours": "abandoned_after_hours", "hide_abandoned": "hide_abandoned"},
     }
 )
+_HAS_RUNS: Final = text("""
+select
+    exists (select from signals.source_run where tenant_id = :tenant)
+    or exists (select from signals.source_trace where tenant_id = :tenant)
+""")
 #: What people said of an item, and what it says of the rule: acted upon, or expected and so not worth a flag.
 _ACTED, _EXPECTED = "acknowledge", "expect"
 
@@ -133,6 +138,11 @@ def instants(start: datetime, end: datetime, every: timedelta) -> list[datetime]
             f"--every: {count} instants; expected {MAX_INSTANTS} at most, so a longer step or less time"
         )
     return [start + every * number for number in range(count)]
+
+
+def has_runs(conn: Connection, tenant: str) -> bool:
+    """Tell whether the source has any row of a tenant: a name that is mistyped has none."""
+    return bool(conn.execute(_HAS_RUNS, {"tenant": tenant}).scalar_one())
 
 
 def replay(

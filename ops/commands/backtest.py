@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from ops.arguments import INSTANT
 from snapshots import database, settings
-from snapshots.errors import SettingsError
+from snapshots.errors import ActivityError, SettingsError
 from snapshots.signals import check_signal
 from worker import backtest as backtesting
 from worker.limits import set_limits
@@ -20,28 +20,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from sqlalchemy import Connection
+
     from worker.backtest import Item, Judgement, Replay
 
 _STEP: Final = re.compile(r"([1-9]\d{0,4})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 #: Items that are named of those that come or go.
 _NAMED: Final = 20
-_NOTE: Final = (
-    "The rule is replayed over the source as it stands now: rows that came late or changed since are judged as they"
-    " are. `stored` is what was published then."
-)
+_SPAN: Final = timedelta(days=1)
+_NOTE: Final = """\
+The rule is replayed over the source as it stands now: rows that came late or changed since are judged as they are.
+  current    items flagged with the thresholds in force
+  candidate  items flagged with those of --set
+  added      items flagged by candidate alone
+  removed    items flagged by current alone
+  stored     items flagged in what was published then; - where no version of that time is kept
+"""
 
 
 @click.command()
 @click.argument("signal")
 @click.option("--tenant", required=True, help="The tenant to replay for.")
-@click.option("--from", "start", required=True, type=INSTANT, help="First instant, RFC 3339 with a zone.")
-@click.option("--to", "end", required=True, type=INSTANT, help="Last instant.")
+@click.option("--from", "start", type=INSTANT, help="First instant, RFC 3339 with a zone; default a day before --to.")
+@click.option("--to", "end", type=INSTANT, help="Last instant; default now.")
 @click.option("--every", default="1h", show_default=True, help="Step: a number and m, h or d.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="A threshold; repeatable.")
 @click.option("--rule", type=click.Choice(["spec", "robust"]), default="spec", show_default=True, help="Of cost alone.")
 def backtest(  # noqa: PLR0913, PLR0917  # one parameter per option
-    signal: str, tenant: str, start: datetime, end: datetime, every: str, assignments: Sequence[str], rule: str
+    signal: str,
+    tenant: str,
+    start: datetime | None,
+    end: datetime | None,
+    every: str,
+    assignments: Sequence[str],
+    rule: str,
 ) -> None:
     """Print what SIGNAL would have flagged from instant to instant with other thresholds; writes nothing."""
     check_signal(signal)
@@ -49,19 +62,27 @@ def backtest(  # noqa: PLR0913, PLR0917  # one parameter per option
         raise SettingsError(f"--rule: {signal} has no robust rule; expected spec")
     current = settings.load()
     candidate = backtesting.with_thresholds(current, signal, _assigned(assignments))
-    moments = backtesting.instants(start, end, _step(every))
+    step = _step(every)
     engine = database.connect(database.url_of(current, "worker"), name="activity backtest")
     with engine.connect() as conn:
-        now = conn.execute(select(func.clock_timestamp())).scalar_one()
-        if end > now:
-            raise SettingsError(f"--to: {end.isoformat()} is in the future; expected an instant up to now")
         set_limits(conn, current)
+        moments = _moments(conn, start, end, step)
         asked = backtesting.Rule(signal, tenant, is_robust=rule == "robust")
+        if not backtesting.has_runs(conn, tenant):
+            raise ActivityError(f"--tenant: there are no runs and no traces of {tenant!r}; is the name right?")
         replays = list(backtesting.replay(conn, asked, moments, current, candidate))
         decided = backtesting.decisions(conn, asked)
         conn.rollback()
     engine.dispose()
     click.echo("\n".join(_report(replays, decided)))
+
+
+def _moments(conn: Connection, start: datetime | None, end: datetime | None, step: timedelta) -> list[datetime]:
+    now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+    last = end or now.replace(microsecond=0)
+    if last > now:
+        raise SettingsError(f"--to: {last.isoformat()} is in the future; expected an instant up to now")
+    return backtesting.instants(start or last - _SPAN, last, step)
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, str]:

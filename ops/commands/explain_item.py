@@ -91,6 +91,22 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     return [*lines, *_source(found)]
 
 
+def _members(found: dict[str, Any], item: dict[str, Any]) -> str:
+    """Return what a recomputed item says, but for its key and for what has members of its own; --json has it all."""
+    plain = {**item, **item.get("details", {})}
+    said = {name: _plain(value) for name, value in plain.items() if name not in found["key"]}
+    return ", ".join(f"{name} {words}" for name, words in said.items() if words is not None)
+
+
+def _plain(value: object) -> str | None:
+    """Return a value as people read it; None where there is none, or it has members."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return " and ".join(value) or "none"
+    if value is None or isinstance(value, dict | list):
+        return None
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _source(found: dict[str, Any]) -> list[str]:
     """Say what the source says now, and what the rule makes of it."""
     differences = found["source"]["differences"]
@@ -100,5 +116,5 @@ def _source(found: dict[str, Any]) -> list[str]:
     if found["source"]["agrees"]:
         lines = ["the source still says the same"]
     again = found["recomputed"]
-    what = "gives no such item any more" if again["item"] is None else f"gives {json.dumps(again['item'])}"
+    what = "gives no such item any more" if again["item"] is None else f"gives {_members(found, again['item'])}"
     return [*lines, f"recomputed for {again['as_of']} from the source as it is now, the rule {what}"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "format_",
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
 @click.option("--tenant", help="Whose traces they are; the native format names tenants itself, the others need it.")
 @click.option("--prices", type=click.Path(path_type=Path), help="What models cost; default ACTIVITY_PRICES_FILE.")
 @click.option("--strict", is_flag=True, help="Load nothing at all when a line is bad.")
-def load(path: Path, format_: str, tenant: str | None, prices: Path | None, *, strict: bool) -> None:
-    """Load runs, traces and steps from PATH: a file, or a folder of files, optionally .gz.
+def load(paths: tuple[Path, ...], format_: str, tenant: str | None, prices: Path | None, *, strict: bool) -> None:
+    """Load runs, traces and steps from each PATH: a file, or a folder of files, optionally .gz.
 
     The native format holds runs, aos_traces and aos_trace_steps (.jsonl or .csv); otlp holds requests of OpenTelemetry
     in JSON, one on each line; langfuse and phoenix hold what these tools export. Loading twice changes nothing. Bad
-    lines are reported by file and line and skipped; the exit code is 1 then.
+    lines are reported by file and line and skipped; the exit code is 1 then. All is loaded together, or nothing.
     """
     current = settings.load()
     if format_ == "native":
         _refuse_options(tenant=tenant, prices=prices)
-        _load_rows(current, path, strict=strict)
+        _load_rows(current, paths, strict=strict)
     else:
-        _load_spans(current, path, _wishes(current, format_, tenant, prices, strict=strict))
+        _load_spans(current, paths, _wishes(current, format_, tenant, prices, strict=strict))
 
 
-def _load_rows(current: Settings, path: Path, *, strict: bool) -> None:
+def _load_rows(current: Settings, paths: Sequence[Path], *, strict: bool) -> None:
     with _progress() as progress:
-        report = load_files(database.url_of(current, "owner"), path, strict=strict, progress=progress)
+        report = load_files(database.url_of(current, "owner"), *paths, strict=strict, progress=progress)
     _finish(report)
 
 
-def _load_spans(current: Settings, path: Path, wishes: Wishes) -> None:
+def _load_spans(current: Settings, paths: Sequence[Path], wishes: Wishes) -> None:
     with _progress() as progress:
-        report = load_spans(database.url_of(current, "owner"), path, wishes, progress)
+        report = load_spans(database.url_of(current, "owner"), paths, wishes, progress)
     _finish(report)
 
 

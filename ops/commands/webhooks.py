@@ -57,6 +57,8 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, default=_printable))
         return
+    if not found:
+        click.echo("no webhooks" if tenant is None else f"no webhooks of tenant {tenant}")
     for row in found:
         state = "disabled" if row["disabled_at"] else row["error"] or "well"
         click.echo(_LINE.format(**row, state=state))

@@ -32,11 +32,18 @@ class SourceFile:
     place: str
 
 
-def find_files(path: Path) -> list[SourceFile]:
-    """Return the files to load from `path`: a folder, a folder of such folders, or one file; other files are ignored.
+def find_files(paths: Sequence[Path]) -> list[SourceFile]:
+    """Return the files to load from `paths`, table by table, so that what is referred to comes first.
 
-    They come table by table, so that what is referred to comes first. Raises LoadError when there is none.
+    A path is a folder, a folder of such folders, or one file; other files are ignored. A file that is named twice is
+    read once. Raises LoadError where a path has none.
     """
+    found = {file.path.resolve(): file for path in paths for file in _files_of(path, is_alone=len(paths) == 1)}
+    order = list(KEYS)
+    return sorted(found.values(), key=lambda file: order.index(file.table))
+
+
+def _files_of(path: Path, *, is_alone: bool) -> list[SourceFile]:
     if not path.exists():
         raise LoadError(f"{path}: does not exist; expected a folder with {_expected()}")
     try:
@@ -44,11 +51,11 @@ def find_files(path: Path) -> list[SourceFile]:
     except OSError as ex:
         raise LoadError(f"{path}: cannot be listed: {ex.strerror}") from ex
     base = path.parent if path.is_file() else path
-    found = [file for candidate in candidates if (file := _recognise(candidate, base)) is not None]
+    named = [(each, str(each.relative_to(base)) if is_alone else str(each)) for each in candidates]
+    found = [file for candidate, place in named if (file := _recognise(candidate, place)) is not None]
     if not found:
-        raise LoadError(f"{path}: holds nothing to load; expected {_expected()}")
-    order = list(KEYS)
-    return sorted(found, key=lambda file: order.index(file.table))
+        raise LoadError(f"{path}: holds nothing to load; expected {_expected()}; --format names what else is read")
+    return found
 
 
 def _candidates(folder: Path) -> Sequence[Path]:
@@ -57,11 +64,11 @@ def _candidates(folder: Path) -> Sequence[Path]:
     return [file for file in [*children, *below] if file.is_file()]
 
 
-def _recognise(path: Path, base: Path) -> SourceFile | None:
+def _recognise(path: Path, place: str) -> SourceFile | None:
     table, _, suffix = path.name.partition(".")
     if table not in KEYS or suffix.removesuffix(".gz") not in {"csv", "jsonl"}:
         return None
-    return SourceFile(path, table, suffix.startswith("csv"), str(path.relative_to(base)))
+    return SourceFile(path, table, suffix.startswith("csv"), place)
 
 
 def _expected() -> str:

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 def load(
-    where: Engine | URL | str, path: Path, *, strict: bool = False, progress: LoadProgress | None = None
+    where: Engine | URL | str, *paths: Path, strict: bool = False, progress: LoadProgress | None = None
 ) -> LoadReport:
-    """Load the files of `path` in one transaction and return what became of their lines.
+    """Load the files of `paths` in one transaction and return what became of their lines.
 
     A bad line is skipped and reported; with `strict` one of them keeps everything out. Of several lines with one key
     the later wins. Raises LoadError when there is nothing to load or no table to load into.
     """
     started = time.monotonic()
-    files = find_files(path)
+    files = find_files(paths)
     engine = where if isinstance(where, Engine) else database.connect(where, name="activity load", hide_parameters=True)
     try:
         with engine.connect() as conn, conn.begin() as transaction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine, func, select, text
@@ -23,7 +24,6 @@ from snapshots import database
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from sqlalchemy import URL, Connection
 
@@ -101,18 +101,18 @@ class SpanReport:
 
 
 def load_spans(
-    where: Engine | URL | str, path: Path, wishes: Wishes, progress: LoadProgress | None = None
+    where: Engine | URL | str, paths: Path | Sequence[Path], wishes: Wishes, progress: LoadProgress | None = None
 ) -> SpanReport:
-    """Load the spans in `path` in one transaction and return what became of them.
+    """Load the spans in `paths`, one or several, in one transaction and return what became of them.
 
     A span that was loaded or received before changes nothing. Raises LoadError when there is nothing to load.
     """
     started = time.monotonic()
-    files = find_files(path, READERS[wishes.format][1])
+    files = find_files([paths] if isinstance(paths, Path) else paths, READERS[wishes.format][1])
     engine = where if isinstance(where, Engine) else database.connect(where, name="activity load", hide_parameters=True)
     try:
         with engine.connect() as conn, conn.begin() as transaction:
-            loading = _Loading(conn, wishes, progress or Silence(), path)
+            loading = _Loading(conn, wishes, progress or Silence())
             report = loading.run(files)
             if wishes.strict and report.skipped:
                 transaction.rollback()
@@ -127,27 +127,25 @@ def load_spans(
 class _Loading:
     """One load in the transaction of `conn`."""
 
-    def __init__(self, conn: Connection, wishes: Wishes, progress: LoadProgress, path: Path) -> None:
+    def __init__(self, conn: Connection, wishes: Wishes, progress: LoadProgress) -> None:
         self._conn = conn
         self._wishes = wishes
         self._progress = progress
-        self._base = path if path.is_dir() else path.parent
         self._report = SpanReport()
 
-    def run(self, files: Sequence[Path]) -> SpanReport:
-        self._progress.expect(sum(file.stat().st_size for file in files))
+    def run(self, files: Sequence[tuple[Path, str]]) -> SpanReport:
+        self._progress.expect(sum(file.stat().st_size for file, _ in files))
         self._conn.execute(_TOUCHED)
         as_of: datetime = self._conn.execute(select(func.clock_timestamp())).scalar_one()
-        for file in files:
+        for file, place in files:
             self._report.files += 1
-            self._progress.begin(f"reading {file.relative_to(self._base)}")
-            self._read(file, int(as_of.timestamp()) * _NANOSECONDS)
+            self._progress.begin(f"reading {place}")
+            self._read(file, place, int(as_of.timestamp()) * _NANOSECONDS)
         self._progress.begin("writing traces")
         self._write(as_of)
         return self._report
 
-    def _read(self, file: Path, now_ns: int) -> None:
-        place = str(file.relative_to(self._base))
+    def _read(self, file: Path, place: str, now_ns: int) -> None:
         batch: list[Place] = []
         for each in READERS[self._wishes.format][0](file, now_ns, self._progress.advance):
             if isinstance(each, Problem):

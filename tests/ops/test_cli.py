@@ -167,8 +167,9 @@ def test_a_backtest_says_what_would_have_been_flagged_and_writes_nothing(
     lines = out.splitlines()
     assert code == 0
     assert "as it stands now" in lines[0]
-    assert lines[2].split() == ["2026-01-16T12:00:00+00:00", "0", "0", "0", "0", "-"]
-    assert lines[4].split() == ["2026-01-17T12:00:00+00:00", "1", "1", "0", "0", "-"]
+    rows = [line.split() for line in lines if line.startswith("2026")]
+    assert rows[0] == ["2026-01-16T12:00:00+00:00", "0", "0", "0", "0", "-"]
+    assert rows[2] == ["2026-01-17T12:00:00+00:00", "1", "1", "0", "0", "-"]
     assert lines[-1] == "candidate thresholds: 1 items flagged, 0 acknowledged, 0 expected; nobody judged any"
     with engine.connect() as conn:
         assert conn.execute(text("select count(*) from signals.snapshot")).scalar_one() == 0

@@ -65,7 +65,10 @@ def test_an_item_is_explained_in_sentences(activity: Activity, fingerprint: str)
     assert out.startswith("attention: run_id run-1\n")
     assert "  risk: 0.35 x 1 (VIOLATED) = 0.35\n" in out
     assert "the source still says the same\n" in out
-    assert '"run_id": "run-1"' in out.splitlines()[-1]
+    last = out.splitlines()[-1]
+    assert "the rule gives attention_score 0." in last
+    assert "reasons risk" in last
+    assert not set(last) & set('{}[]"')
 
 
 def test_a_recompute_says_what_the_rule_gives_of_the_source_as_it_is(
@@ -91,6 +94,23 @@ def test_what_is_no_item_of_the_tenant_is_said_in_one_line(activity: Activity, t
     assert "fingerprint" in err
 
 
+@pytest.mark.usefixtures("fingerprint")
+def test_a_backtest_explains_its_columns_and_looks_at_the_last_day(activity: Activity) -> None:
+    code, out, _ = activity("backtest", "attention", "--tenant", "acme", "--every", "6h")
+
+    assert code == 0
+    assert "  candidate  items flagged with those of --set\n" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith("20")]
+    assert [row[1] for row in rows] == ["0", "0", "0", "0", "1"]
+
+
+def test_a_backtest_of_nobody_says_so_and_fails(activity: Activity) -> None:
+    code, out, err = activity("backtest", "cost", "--tenant", "mistyped")
+
+    assert (code, out) == (1, "")
+    assert err == "activity: --tenant: there are no runs and no traces of 'mistyped'; is the name right?\n"
+
+
 def test_a_webhook_is_added_listed_tried_and_removed(activity: Activity) -> None:
     url = "https://hooks.example.invalid/hunter2"
 
@@ -104,7 +124,9 @@ def test_a_webhook_is_added_listed_tried_and_removed(activity: Activity) -> None
     assert json.loads(activity("status", "--json")[1])["notification"]["webhooks"] == 1
     assert "webhooks: 1, failing 0, disabled 0, dead letters of a day 0\n" in activity("status")[1]
     assert activity("webhooks", "remove", "1")[1] == "webhook 1: removed\n"
-    assert activity("webhooks", "list")[1] == ""
+    assert activity("webhooks", "list")[1] == "no webhooks\n"
+    assert activity("webhooks", "list", "--tenant", "acme")[1] == "no webhooks of tenant acme\n"
+    assert json.loads(activity("webhooks", "list", "--json")[1]) == []
     assert activity("webhooks", "remove", "1")[2].startswith("activity: webhook: 1 does not exist")
 
 

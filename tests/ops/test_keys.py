@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from ops.cli import main
 from ops.keys import KeyRequestError, create_key, list_keys, parse_duration, revoke_key, rotate_key
@@ -219,12 +219,23 @@ def test_the_list_says_when_a_key_was_last_used(activity: Activity, fresh_databa
     engine = connect(fresh_database)
     with engine.begin() as conn:
         at = datetime(2026, 1, 17, 12, 3, tzinfo=UTC)
-        conn.execute(update(api_key).where(api_key.c.key_id == used).values(last_used_at=at))
+        times = {"created_at": at - timedelta(days=1), "last_used_at": at}
+        conn.execute(update(api_key).where(api_key.c.key_id == used).values(times))
     engine.dispose()
 
     listed = json.loads(activity("keys", "list", "--json")[1])
     assert {key["key_id"]: key["last_used_at"] for key in listed} == {used: "2026-01-17T12:03:00.000000Z", unused: None}
     assert "2026-01-17T12:03:00.000000Z" in activity("keys", "list")[1]
+
+
+def test_no_key_was_used_before_it_was_made(conn: Connection) -> None:
+    made = create_key(conn, "acme").key_id
+    begun = func.date_trunc("minute", api_key.c.created_at) - timedelta(seconds=1)
+    conn.execute(update(api_key).where(api_key.c.key_id == made).values(last_used_at=begun))
+
+    [row] = list_keys(conn, "acme")
+
+    assert row["last_used_at"] == row["created_at"]
 
 
 def test_the_command_prints_the_token_alone_on_standard_output(activity: Activity) -> None:

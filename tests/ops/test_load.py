@@ -208,6 +208,24 @@ def test_nothing_to_load_is_an_error(engine: Engine, tmp_path: Path) -> None:
         load(engine, tmp_path / "absent")
 
 
+def test_several_paths_are_loaded_together_and_each_file_is_named(engine: Engine, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "runs.csv").write_text(f"run_id,input_tokens\n{name},1\nbad,x\n")
+    alone = tmp_path / "aos_traces.csv"
+    alone.write_text("trace_id,run_id,tenant_id\nt,one,acme\n")
+
+    report = load(engine, alone, tmp_path / "one", tmp_path / "two", tmp_path / "one" / "runs.csv")
+
+    assert (report.files, report.tables["runs"].inserted, report.tables["aos_traces"].inserted) == (3, 2, 1)
+    assert [problem.partition(": ")[0] for problem in report.problems] == [
+        f"{tmp_path}/one/runs.csv:3",
+        f"{tmp_path}/two/runs.csv:3",
+    ]
+    with pytest.raises(LoadError, match="absent: does not exist"):
+        load(engine, alone, tmp_path / "absent")
+
+
 def test_a_database_without_the_tables_is_an_error(empty_database: str, tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("run_id\nr1\n")
 
@@ -230,12 +248,12 @@ def test_the_command_reports_and_says_whether_all_rows_were_good(
     (tmp_path / "runs.csv").write_text("run_id,input_tokens\nr1,1\n" + "r,bad\n" * 30)
 
     with pytest.raises(SystemExit) as ended:
-        main(["load", str(tmp_path)])
+        main(["load", str(tmp_path / "runs.csv"), str(tmp_path)])
 
     output = capsys.readouterr()
     assert ended.value.code == 1
     assert "runs: 1 inserted, 0 updated, 0 unchanged, 30 skipped" in output.out
-    assert "runs.csv:3: input_tokens: expected integer, got 'bad'" in output.err
+    assert "/runs.csv:3: input_tokens: expected integer, got 'bad'" in output.err
     assert "... and 10 more bad lines" in output.err
 
 

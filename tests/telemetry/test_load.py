@@ -169,6 +169,47 @@ def test_a_bad_line_is_reported_and_the_others_load(engine: Engine, tmp_path: Pa
     assert len(rows(engine, "select id from public.runs")) == 1
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "notes\n" * 30,
+        json.dumps({"data": [{"id": 1}]}),
+        json.dumps(request(agent()), indent=2),
+        '[{"resourceSpans": []}]',
+    ],
+    ids=["text", "an export", "a document over lines", "a list"],
+)
+def test_a_file_that_is_no_otlp_is_one_problem_that_says_what_was_expected(
+    engine: Engine, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "other.json").write_text(content)
+
+    report = load(engine, tmp_path)
+
+    assert report.skipped == 1
+    assert report.problems[0].startswith("other.json:1: ")
+    assert "nothing in this file is OTLP: expected a request in JSON on each line" in report.problems[0]
+
+
+def test_lines_before_the_first_request_are_reported_each(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "late.jsonl").write_text("x\n" * 1003 + json.dumps(request(agent())))
+
+    report = load(engine, tmp_path)
+
+    assert (report.skipped, report.kept) == (1003, 1)
+
+
+def test_several_paths_are_one_load(engine: Engine, tmp_path: Path) -> None:
+    one = write(tmp_path / "one.jsonl", request(agent()))
+    (tmp_path / "more").mkdir()
+    two = write(tmp_path / "more" / "one.jsonl", request(tool(2, "search")), {"resourceSpans": 7})
+
+    report = load_spans(engine, [one, two, one], Wishes(TENANT, prices=PRICES))
+
+    assert (report.files, report.kept, report.written.traces) == (2, 2, 1)
+    assert report.problems == [f"{two}:2: resourceSpans: expected a JSON array"]
+
+
 def test_with_strict_one_bad_line_keeps_everything_out(engine: Engine, tmp_path: Path) -> None:
     file = write(tmp_path / "strict.jsonl", request(agent()), {"resourceSpans": 7})
 
