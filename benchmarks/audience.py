@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import secrets
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, make_url, text
@@ -89,10 +91,14 @@ limit 1
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The tenants' tokens, the median tenant, and tenants drawn by the number of their runs."""
+    """The tenants' tokens, the median tenant, that of the median run, and tenants drawn by the number of their runs.
+
+    Half of all runs are of tenants as large as `of_median_run`, or larger.
+    """
 
     tokens: Mapping[str, str] = field(repr=False)
     median: str
+    of_median_run: str
     drawn: tuple[str, ...]
 
 
@@ -113,7 +119,15 @@ def gather(engine: Engine, tenants: int = TENANTS) -> Audience:
             "vacuum analyze signals.snapshot, signals.movement, signals.item_state, signals.triage, signals.api_key"
         )
     names, counts = [row[0] for row in sizes], [row[1] for row in sizes]
-    return Audience(tokens, median, tuple(random.Random(0).choices(names, counts, k=_DRAWS)))  # noqa: S311  # no secret
+    drawn = random.Random(0).choices(names, counts, k=_DRAWS)  # noqa: S311  # no secret
+    return Audience(tokens, median, of_median_run(dict(zip(names, counts, strict=True))), tuple(drawn))
+
+
+def of_median_run(runs: Mapping[str, int]) -> str:
+    """Return the tenant that the run in the middle belongs to, when runs stand in the order of their tenants' sizes."""
+    by_size = sorted(runs, key=lambda tenant: (runs[tenant], tenant))
+    upto = list(accumulate(runs[tenant] for tenant in by_size))
+    return by_size[bisect_left(upto, upto[-1] / 2)]
 
 
 def role_urls(engine: Engine) -> dict[str, str]:

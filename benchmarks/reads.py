@@ -167,6 +167,7 @@ def measure(stage: Stage, seconds: int, rounds: int) -> dict[str, Any]:
     return {
         "tenants": len(stage.audience.tokens),
         "median_tenant": stage.audience.median,
+        "tenant_of_median_run": stage.audience.of_median_run,
         "probes": {name: _summary(answer) for name, answer in probes.items()},
         "rounds": [{name: asdict(load) for name, load in each.items()} for each in [*fast, *slow]],
         "medians": medians,
@@ -232,6 +233,7 @@ def _fast_targets(stage: Stage, probes: Mapping[str, Answer]) -> dict[str, Targe
         "constant": Target(stage.constant.port, CONSTANT_PATH, caller),
         "patterns": Target(port, path, caller),
         "not_modified": Target(port, path, _holding(stage, probes)),
+        "busy": Target(port, path, _authorization(stage.audience, stage.audience.of_median_run)),
         "attention": Target(port, _PATHS["attention"], caller),
         "cost": Target(port, _PATHS["cost"], caller),
         **encoded,
@@ -241,12 +243,13 @@ def _fast_targets(stage: Stage, probes: Mapping[str, Answer]) -> dict[str, Targe
 
 
 def _live_targets(stage: Stage) -> dict[str, Target]:
-    """Return the loads of the definition's SQL: of the tenant in the middle, and of tenants drawn by their runs."""
+    """Return the loads of the definition's SQL: the tenant in the middle, that of the median run, and drawn ones."""
     drawn = stage.folder / "live.txt"
     drawn.write_text("".join(f"{_live_path(tenant)}\n" for tenant in stage.audience.drawn))
     port, connections = stage.live.port, _LIVE_CONNECTIONS
     return {
         "live": Target(port, _live_path(stage.audience.median), connections=connections),
+        "live_busy": Target(port, _live_path(stage.audience.of_median_run), connections=connections),
         "live_tenants": Target(port, drawn_from=drawn, connections=connections),
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import read_goals, wrk
+from benchmarks import audience, read_goals, wrk
 from benchmarks.reads import main
 from benchmarks.reads_app import pattern_statements
 from benchmarks.wrk import Load, WrkError
@@ -83,6 +83,7 @@ _MET: Final = {
     "p99_to_constant": 2.0,
     "not_modified_to_constant": 1.0,
     "snapshot_to_live": 1000.0,
+    "busy_to_live": 1000.0,
     "tenants_to_live": 1000.0,
     "memory_mb": 80.0,
 }
@@ -115,10 +116,18 @@ def test_each_load_is_compared_with_the_constant_one_of_its_own_round() -> None:
     )
 
 
-def test_snapshots_are_compared_with_live_answers_of_one_tenant_and_of_many() -> None:
-    loads = {"patterns": _load(10_000), "drawn": _load(6_000), "live": _load(10), "live_tenants": _load(2)}
+def test_snapshots_are_compared_with_live_answers_of_two_tenants_and_of_many() -> None:
+    fast = {"patterns": _load(10_000), "busy": _load(8_000), "drawn": _load(6_000)}
+    slow = {"live": _load(10), "live_busy": _load(4), "live_tenants": _load(2)}
 
-    assert read_goals.live_ratios(read_goals.medians([loads])) == {"snapshot_to_live": 1000, "tenants_to_live": 3000}
+    found = read_goals.live_ratios(read_goals.medians([fast | slow]))
+
+    assert found == {"snapshot_to_live": 1000, "busy_to_live": 2000, "tenants_to_live": 3000}
+
+
+def test_half_of_the_runs_are_of_tenants_as_large_as_that_of_the_median_run_or_larger() -> None:
+    assert audience.of_median_run({"a": 50, "b": 10, "c": 30, "d": 8}) == "a"
+    assert audience.of_median_run({"a": 40, "b": 10, "c": 30, "d": 18}) == "c"
 
 
 def test_a_goal_is_met_at_its_limit() -> None:
