@@ -181,6 +181,8 @@ def _probes(stage: Stage) -> dict[str, Answer]:
     answers = {name: _probe(stage.api, path, stage.caller) for name, path in _PATHS.items()}
     for name in SIGNALS:
         _check_content(stage, name, answers[name].body)
+    if not any(b'"snoozed"' in answer.body for answer in answers.values()):
+        raise ActivityError("nothing is snoozed; expected what the audience was given")
     for encoding in _ENCODINGS:
         answers[encoding] = _probe(stage.api, _PATHS["patterns"], {**stage.caller, "Accept-Encoding": encoding})
     held = _holding(stage, answers)
@@ -205,8 +207,6 @@ def _check_content(stage: Stage, signal: str, body: bytes) -> None:
         if found < 0:
             raise ActivityError(f"{signal}: the body is not the snapshot that is stored: {body[:200]!r}")
         begin = found + len(part.encode())
-    if signal == "attention" and b'"snoozed"' not in body:
-        raise ActivityError("attention: nothing is snoozed; expected what the audience was given")
 
 
 def _stored_parts(stage: Stage, signal: str) -> list[str]:
