@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 _CHUNK: Final = 65_536
 #: A gzip header and trailer are expected, and no raw stream.
 _GZIP: Final = zlib.MAX_WBITS | 16
+#: Members of a gzip stream beside one for each chunk of the longest body: each costs a copy of what follows it.
+_MORE_MEMBERS: Final = 64
 _ENCODINGS: Final = ("", "identity", "gzip")
 
 
 def read(stream: Stream, declared: str, encoding: str, limit: int) -> bytes:
     """Return the body, decompressed, at most `limit` bytes of it.
 
-    Raises RefusalError: 400 for a stream that is damaged, 413 for a longer body, 415 for another encoding.
+    Raises RefusalError: 400 for a stream that is damaged or in too many pieces, 413 for a longer body, 415 for another
+    encoding.
     """
     if encoding not in _ENCODINGS:
         raise RefusalError(415, "Content-Encoding: expected gzip or none")
@@ -65,8 +68,11 @@ def _read(stream: Stream, size: int, limit: int) -> bytes:
 def _decompressed(body: bytes, limit: int) -> bytes:
     """Return what a gzip stream of one or more members holds."""
     parts, left, rest = [], limit, body
+    most = limit // _CHUNK + _MORE_MEMBERS
     try:
         while rest:
+            if len(parts) == most:
+                raise RefusalError(400, f"body: expected a gzip stream of at most {most} members")
             member = zlib.decompressobj(_GZIP)
             part = member.decompress(rest, left + 1)
             left -= len(part)

@@ -43,7 +43,8 @@ _KEPT: Final = ("aos_traces", "aos_trace_steps")
 
 _log = logging.getLogger(__name__)
 
-_COLUMNS: Final = "trace_id, tenant_id, spans, steps, written_at, shown_at"
+#: A run that could not be shown is marked with infinity: it is not ours yet, and is not tried before it is written.
+_COLUMNS: Final = "trace_id, tenant_id, spans, steps, written_at, coalesce(isfinite(shown_at), false) as is_shown"
 #: Whole: the root has ended and nothing came for a while; or the longest wait is over.
 READY: Final = text(f"""
 select {_COLUMNS} from signals.ingested_trace
@@ -104,6 +105,10 @@ where ingested_trace.trace_id = each.trace_id
 _MARK_SHOWN: Final = text("""
 update signals.ingested_trace set shown_at = :as_of, is_underived = true where trace_id = any(:trace_ids)
 """)
+_MARK_UNSHOWABLE: Final = text("""
+update signals.ingested_trace set shown_at = case when isfinite(shown_at) then :as_of else 'infinity' end
+where trace_id = :trace_id
+""")
 _GIVE_UP: Final = text("""
 with dropped as (
     delete from signals.ingested_span where trace_id = :trace_id and written_at is null
@@ -147,13 +152,21 @@ def write_loaded(conn: Connection, prices: Prices, as_of: datetime) -> Assembly:
 
 def show_live(conn: Connection, prices: Prices, as_of: datetime) -> int:
     """Bring runs up to date whose traces are under way; return how many."""
-    held = _hold(conn, SHOWABLE, {"as_of": as_of, "every_s": SHOW_EVERY_S})
-    composed = _compose(conn, held, prices)
-    refused = _in_savepoint(conn, lambda: _store(conn, held, composed, runs_alone=True))
-    if composed:
-        # A run that cannot be stored is a problem of its trace, which is found out when that is written.
-        conn.execute(_MARK_SHOWN, {"as_of": as_of, "trace_ids": list(composed)})
-    return 0 if refused else len(composed)
+    return _show_held(conn, _hold(conn, SHOWABLE, {"as_of": as_of, "every_s": SHOW_EVERY_S}), prices, as_of)
+
+
+def _show_held(conn: Connection, held: Held, prices: Prices, as_of: datetime) -> int:
+    """Show runs together; where that fails, each by itself. One that cannot be is its trace's problem, once written."""
+    if not held:
+        return 0
+    trace_ids = [row.trace_id for row in held]
+    if _in_savepoint(conn, lambda: _store(conn, held, _compose(conn, held, prices), runs_alone=True)) is None:
+        conn.execute(_MARK_SHOWN, {"as_of": as_of, "trace_ids": trace_ids})
+        return len(held)
+    if len(held) > 1:
+        return sum(_show_held(conn, [row], prices, as_of) for row in held)
+    conn.execute(_MARK_UNSHOWABLE, {"as_of": as_of, "trace_id": trace_ids[0]})
+    return 0
 
 
 def _hold(conn: Connection, statement: TextClause, bounds: Mapping[str, object]) -> Held:
@@ -227,7 +240,7 @@ def _compose(conn: Connection, held: Held, prices: Prices) -> dict[str, Composit
 
 def _store(conn: Connection, held: Held, composed: Mapping[str, Composition], *, runs_alone: bool = False) -> None:
     """Store the rows of traces; raises LoadError where a run or a trace of that id is there that is not of ours."""
-    _refuse_taken(conn, [row.trace_id for row in held if row.written_at is None and row.shown_at is None])
+    _refuse_taken(conn, [row.trace_id for row in held if row.written_at is None and not row.is_shown])
     parts = composed.values()
     rows: dict[str, list[Record]] = {"runs": [part.run for part in parts]}
     if not runs_alone:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from ops.telemetry.spans import Span
 
+    Held = Row[tuple[str, str, int, str | None]]
+
 #: A trace holds so many spans; more find no room.
 MAX_SPANS_PER_TRACE: Final = 10_000
 IN_USE: Final = "traceId: in use by rows that did not come from this key's tenant through telemetry"
@@ -98,8 +100,7 @@ def accept(conn: Connection, tenant: str, spans: Iterable[Span], at: datetime | 
     if not by_id:
         return done
     trace_ids = sorted({trace_id for trace_id, _ in by_id})
-    conn.execute(_CLAIM, {"tenant": tenant, "trace_ids": trace_ids, "at": at, "in_use": IN_USE})
-    held = {row.trace_id: row for row in conn.execute(_HOLD, {"trace_ids": trace_ids})}
+    held = _hold(conn, tenant, trace_ids, at)
     chosen, refused = _choose(by_id.values(), held, tenant, done)
     added = {(row.trace_id, row.span_id) for row in _keep(conn, tenant, chosen, at)}
     done.kept, done.known = len(added), len(chosen) - len(added)
@@ -108,8 +109,17 @@ def accept(conn: Connection, tenant: str, spans: Iterable[Span], at: datetime | 
     return done
 
 
+def _hold(conn: Connection, tenant: str, trace_ids: Sequence[str], at: datetime | None) -> Mapping[str, Held]:
+    """Claim the traces that nobody has, and hold all of them; one that was forgotten in between is claimed again."""
+    held: dict[str, Held] = {}
+    while missing := [each for each in trace_ids if each not in held]:
+        conn.execute(_CLAIM, {"tenant": tenant, "trace_ids": missing, "at": at, "in_use": IN_USE})
+        held |= {row.trace_id: row for row in conn.execute(_HOLD, {"trace_ids": missing})}
+    return held
+
+
 def _choose(
-    spans: Iterable[Span], held: Mapping[str, Row[tuple[str, str, int, str | None]]], tenant: str, done: Acceptance
+    spans: Iterable[Span], held: Mapping[str, Held], tenant: str, done: Acceptance
 ) -> tuple[list[Span], Counter[str]]:
     """Return the spans that find room, and how many of each trace do not."""
     room = {trace_id: MAX_SPANS_PER_TRACE - row.spans for trace_id, row in held.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from ops.receiving.answers import JSON, PROTOBUF
 from ops.telemetry import buffer
@@ -136,6 +136,62 @@ def test_a_trace_of_another_tenant_is_not_added_to(receiver: Receiver) -> None:
     assert receiver.steps() == []
 
 
+OTHER = "b7ad6b7169203331b7ad6b7169203331"
+
+
+def test_a_run_that_another_wrote_meanwhile_is_neither_changed_nor_judged(receiver: Receiver) -> None:
+    """The trace was taken in while its id was free: whoever wrote the run since has it."""
+    receiver.send(tool(2, "search"), tool(3, "search", traceId=OTHER))
+    with receiver.owner.begin() as conn:
+        conn.execute(
+            text("insert into public.runs (id, tenant_id, status, state) values (:id, 'globex', 'running', 'LIVE')"),
+            {"id": TRACE},
+        )
+    before = receiver.rows(f"select * from public.runs where id = '{TRACE}'")  # noqa: S608  # a constant
+
+    receiver.round()
+    receiver.send(tool(4, "search"), agent())
+    receiver.round(QUIET_S)
+    done = receiver.round(WAITED_S)
+
+    assert receiver.rows(f"select * from public.runs where id = '{TRACE}'") == before  # noqa: S608  # a constant
+    assert [row["id"] for row in receiver.rows("select id from public.runs where tenant_id = 'acme'")] == [OTHER]
+    assert receiver.steps() == ["search"]
+    assert done.problems == {}
+    [trace] = receiver.rows(f"select problem, pending from signals.ingested_trace where trace_id = '{TRACE}'")  # noqa: S608  # a constant
+    assert (trace["problem"], trace["pending"]) == (buffer.IN_USE, 0)
+
+
+def test_a_run_under_way_shows_although_another_of_its_round_cannot(receiver: Receiver) -> None:
+    receiver.send(tool(2, "search"), tool(3, "search", traceId=OTHER))
+    with receiver.owner.begin() as conn:
+        conn.execute(text("insert into public.runs (id, tenant_id) values (:id, 'globex')"), {"id": TRACE})
+
+    receiver.round()
+
+    assert [row["id"] for row in receiver.rows("select id from public.runs where tenant_id = 'acme'")] == [OTHER]
+
+
+def test_spans_of_a_trace_that_is_forgotten_meanwhile_are_kept(receiver: Receiver) -> None:
+    """Its row stood in the way of a claim, and was removed before it could be held."""
+    receiver.send(tool(2, "search"))
+    removed: list[str] = []
+
+    def forget(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if "insert into signals.ingested_trace" in statement and not removed:
+            removed.append(statement)
+            with receiver.owner.begin() as conn:
+                conn.execute(text("delete from signals.ingested_span"))
+                conn.execute(text("delete from signals.ingested_trace"))
+
+    event.listen(receiver.assembler.engine, "after_cursor_execute", forget)
+    result = receiver.send(tool(3, "fetch"))
+
+    assert (result.status_code, len(removed)) == (200, 1)
+    assert rejected_by(result) == (0, "")
+    assert len(receiver.rows("select * from signals.ingested_span")) == 1
+
+
 def test_spans_that_cannot_be_taken_are_rejected_and_the_others_kept(receiver: Receiver) -> None:
     bad = [
         tool(2, "x", traceId="0" * 32),
@@ -198,6 +254,17 @@ def test_a_bomb_is_not_unpacked(receiver: Receiver) -> None:
     content = b"".join(bomb.compress(bytes(1024 * 1024)) for _ in range(200)) + bomb.flush()
 
     assert receiver.post(content, PROTOBUF, Content_Encoding="gzip").status_code == 413
+
+
+def test_a_body_of_a_great_many_gzip_members_is_refused(receiver: Receiver) -> None:
+    """Each member costs a copy of what follows it: a body of empty ones would keep a processor busy for minutes."""
+    content = gzip.compress(body(agent()))
+
+    assert receiver.post(content + gzip.compress(b"") * 20, Content_Encoding="gzip").status_code == 200
+    result = receiver.post(content + gzip.compress(b"") * 10_000, Content_Encoding="gzip")
+
+    assert result.status_code == 400
+    assert "members" in refusal_of(result)
 
 
 def test_only_an_ingest_key_brings_spans_in(receiver: Receiver) -> None:
