@@ -7,11 +7,12 @@ sent. It is over when the receiver has it, or after so many attempts that it is 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, literal, select, update
 
 from snapshots.movement import change_counter, signal_change
 from snapshots.webhooks import dead_letter, webhook
@@ -31,8 +32,11 @@ _log = logging.getLogger(__name__)
 
 #: Changes of one message.
 BATCH: Final = 100
-#: Messages of one call, so that a worker does other things too.
+#: Messages of one call at most, and seconds after which it begins no other: a worker has other things to do too, and
+#: receivers that let it wait must not hold up refreshes.
 MESSAGES: Final = 200
+BUDGET_S: Final = 15
+_LACKING: Final = "changes are no longer kept"
 #: Nobody else takes a webhook for so long once it is taken; longer than a request may last.
 _LEASE: Final = timedelta(seconds=3 * sending.TOTAL_S)
 _FIRST_PAUSE_S: Final = 10
@@ -70,7 +74,10 @@ def notify(engine: Engine, settings: Settings, means: Means | None = None) -> To
     means = means or Means()
     counts = {"delivered": 0, "failed": 0, "dead": 0, "nothing": 0}
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    deadline = time.monotonic() + BUDGET_S
     for _ in range(MESSAGES):
+        if time.monotonic() > deadline:
+            break
         with autocommit.connect() as conn:
             taken = _take(conn)
             if taken is None:
@@ -116,14 +123,12 @@ def _take(conn: Connection) -> Row[Any] | None:
 def _tell(conn: Connection, taken: Row[Any], settings: Settings, means: Means) -> str:
     """Send the message that a webhook is due for and write down how that ended."""
     rows, lacks = _changes(conn, taken), _lacks(conn, taken)
-    if lacks and not taken.attempts:
-        _write_letter(conn, taken, "changes are no longer kept")
     if not rows:
-        _advance(conn, taken)
+        _advance(conn, taken, letter=_LACKING if lacks else None)
         return "dead" if lacks else "nothing"
     outcome = deliver(taken, Message(message_id(taken), rows), settings, means)
     if outcome.is_delivered:
-        _advance(conn, taken, delivered_at=func.clock_timestamp())
+        _advance(conn, taken, letter=_LACKING if lacks else None, delivered_at=func.clock_timestamp())
         return "delivered"
     return _failed(conn, taken, outcome, settings)
 
@@ -162,10 +167,21 @@ def _lacks(conn: Connection, taken: Row[Any]) -> bool:
     return int(kept) < int(taken.pending_no - taken.last_no)
 
 
-def _advance(conn: Connection, taken: Row[Any], **values: Any) -> None:  # noqa: ANN401  # columns' values
-    """Have the webhook hear what comes next; whoever was not in time for its lease changes nothing."""
+def _advance(conn: Connection, taken: Row[Any], *, letter: str | None = None, **values: Any) -> None:  # noqa: ANN401  # columns' values
+    """Have the webhook hear what comes next, and write down in `letter` why it has not heard all of what came before.
+
+    One statement: whoever was not in time for its lease changes nothing, and a webhook that is gone leaves no letter.
+    """
     moved = {"last_no": taken.pending_no, "pending_no": None, "attempts": 0, "error": None}
-    conn.execute(update(webhook).where(_still(taken)).values({**moved, "retry_at": func.clock_timestamp(), **values}))
+    advanced = update(webhook).where(_still(taken)).values({**moved, "retry_at": func.clock_timestamp(), **values})
+    if letter is None:
+        conn.execute(advanced)
+        return
+    done = advanced.returning(webhook.c.webhook_id).cte("advanced")
+    written = _letter(taken, letter)
+    row = select(*(literal(value, dead_letter.c[name].type) for name, value in written.items())).select_from(done)
+    if conn.execute(insert(dead_letter).from_select(list(written), row)).rowcount:
+        _log.error("notify webhook=%s: message %s is a dead letter: %s", taken.webhook_id, message_id(taken), letter)
 
 
 def _still(taken: Row[Any]) -> Any:  # noqa: ANN401  # a condition
@@ -176,11 +192,11 @@ def _still(taken: Row[Any]) -> Any:  # noqa: ANN401  # a condition
 def _failed(conn: Connection, taken: Row[Any], outcome: sending.Outcome, settings: Settings) -> str:
     attempts = taken.attempts + 1
     if outcome.is_gone:
-        gone = update(webhook).where(webhook.c.webhook_id == taken.webhook_id)
+        gone = update(webhook).where(_still(taken))
         conn.execute(gone.values(disabled_at=func.clock_timestamp(), error=outcome.words(), pending_no=None))
         return "failed"
     if attempts >= settings.notify_attempts:
-        _bury(conn, taken, outcome.words())
+        _advance(conn, taken, letter=outcome.words(), error=outcome.words())
         return "dead"
     retry_at = func.clock_timestamp() + timedelta(seconds=pause_s(attempts))
     later = {"attempts": attempts, "retry_at": retry_at, "error": outcome.words()}
@@ -188,14 +204,8 @@ def _failed(conn: Connection, taken: Row[Any], outcome: sending.Outcome, setting
     return "failed"
 
 
-def _bury(conn: Connection, taken: Row[Any], error: str) -> None:
-    """Write down what could not be told, and go on with what comes next."""
-    _write_letter(conn, taken, error)
-    _advance(conn, taken, error=error)
-
-
-def _write_letter(conn: Connection, taken: Row[Any], error: str) -> None:
-    letter = {
+def _letter(taken: Row[Any], error: str) -> dict[str, Any]:
+    return {
         "tenant_id": taken.tenant_id,
         "webhook_id": taken.webhook_id,
         "message_id": message_id(taken),
@@ -204,8 +214,6 @@ def _write_letter(conn: Connection, taken: Row[Any], error: str) -> None:
         "attempts": taken.attempts + 1,
         "error": error,
     }
-    conn.execute(insert(dead_letter).values(letter))
-    _log.error("notify webhook=%s: message %s is a dead letter: %s", taken.webhook_id, letter["message_id"], error)
 
 
 def newest_no(conn: Connection, tenant_id: str) -> int:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from freezegun import freeze_time
 from sqlalchemy import delete, insert, select, update
 from standardwebhooks import Webhook
 
@@ -19,7 +20,8 @@ from snapshots import settings
 from snapshots.movement import change_counter, signal_change
 from snapshots.webhooks import dead_letter, webhook
 from worker.addresses import TargetRefusedError, check_url, is_public, target_of
-from worker.notify import BATCH, Means, Told, notify, pause_s
+from worker.erase import erase
+from worker.notify import BATCH, BUDGET_S, Means, Told, notify, pause_s
 from worker.retention import prune
 from worker.sending import Outcome
 
@@ -200,6 +202,61 @@ def test_changes_that_retention_removed_are_a_dead_letter_and_no_silence(
     assert receiver.numbers() == list(range(kept + 1, 4))
     with engine.connect() as conn:
         assert conn.execute(select(dead_letter.c.error)).scalars().all() == ["changes are no longer kept"]
+
+
+def test_a_message_that_another_worker_has_delivered_is_no_dead_letter(engine: Engine, receiver: Receiver) -> None:
+    """The last attempt outlived its lease, and the message was taken over and delivered."""
+    add(engine, receiver)
+    record(engine, 1, 1)
+    receiver.statuses = [500]
+
+    def overtaken(host: str, port: int) -> Sequence[str]:
+        del host, port
+        with engine.begin() as conn:
+            conn.execute(update(webhook).values(last_no=1, pending_no=None, attempts=0))
+        return ["127.0.0.1"]
+
+    notify(engine, settings.load(notify_private="true", notify_attempts=1), Means(overtaken))
+
+    with engine.connect() as conn:
+        assert conn.execute(select(dead_letter)).all() == []
+    assert (state(engine).last_no, state(engine).error) == (1, None)
+
+
+def test_a_tenant_that_is_erased_meanwhile_leaves_no_dead_letter(engine: Engine, receiver: Receiver) -> None:
+    add(engine, receiver)
+    record(engine, 1, 1)
+    receiver.statuses = [500]
+
+    def erased(host: str, port: int) -> Sequence[str]:
+        del host, port
+        erase(engine, "acme")
+        return ["127.0.0.1"]
+
+    notify(engine, settings.load(notify_private="true", notify_attempts=1), Means(erased))
+
+    with engine.connect() as conn:
+        assert conn.execute(select(dead_letter)).all() == []
+
+
+def test_receivers_that_let_a_worker_wait_do_not_keep_it_from_its_other_work(
+    engine: Engine, receiver: Receiver
+) -> None:
+    """What is left is told by the next call."""
+    for _ in range(3):
+        add(engine, receiver)
+    record(engine, 1, 1)
+
+    with freeze_time(datetime.now(UTC)) as frozen:
+
+        def slow(host: str, port: int) -> Sequence[str]:
+            del host, port
+            frozen.tick(BUDGET_S + 1)
+            return ["127.0.0.1"]
+
+        told = [notify(engine, HERE, Means(slow)) for _ in range(4)]
+
+    assert told == [*[Told(delivered=1)] * 3, Told()]
 
 
 def test_a_receiver_that_is_gone_is_told_no_more(engine: Engine, receiver: Receiver) -> None:
