@@ -10,7 +10,7 @@ from sqlalchemy import Engine, column, exists, func, select, table
 from ops.loading import scrutiny
 from ops.loading.files import find_files
 from ops.loading.merging import Merger
-from ops.loading.problems import KEPT, LoadError, Problem, Problems, shown
+from ops.loading.problems import KEPT, FieldError, LoadError, Problem, Problems, shown
 from ops.loading.progress import Silence
 from ops.loading.records import Row, read_records
 from ops.loading.reports import LoadReport, TableReport
@@ -67,10 +67,13 @@ def store(
     for name, target in targets.items():
         stage = create_stage(conn, target, replaces=name not in kept)
         feeder, problems = Feeder(conn, stage), Problems()
-        for number, record in enumerate(rows.get(name, ()), start=1):
-            fields = sorted(record)
-            shape = target.shape(fields)
-            feeder.add(0, Row(number, shape, shape.bind_values([record[field] for field in fields])))
+        try:
+            for number, record in enumerate(rows.get(name, ()), start=1):
+                fields = sorted(record)
+                shape = target.shape(fields)
+                feeder.add(0, Row(number, shape, shape.bind_values([record[field] for field in fields])))
+        except FieldError as ex:
+            raise LoadError(f"{name}: {ex}") from None
         stored[name] = _merge(conn, stage, feeder, ["rows"], problems)
         stage.table.drop(conn)
         if problems.count:

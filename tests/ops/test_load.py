@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from ops.cli import main
 from ops.loading.loading import load, store
-from ops.loading.problems import FieldError, LoadError
+from ops.loading.problems import LoadError
 from snapshots import database
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def test_rows_from_memory_go_the_same_way(conn: Connection) -> None:
     report = store(conn, {"runs": [{"run_id": "r1", "goal": "answer"}, {"run_id": "r2"}]})
 
     assert report["runs"].inserted == 2
-    with pytest.raises(FieldError, match="input_tokens: expected integer, got 'many'"):
+    with pytest.raises(LoadError, match="runs: input_tokens: expected integer, got 'many'"):
         store(conn, {"runs": [{"run_id": "r3", "input_tokens": "many"}]})
 
 

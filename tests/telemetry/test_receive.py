@@ -13,8 +13,10 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sqlalchemy import event, text
 
+from ops.keys import create_key
 from ops.receiving.answers import JSON, PROTOBUF
 from ops.telemetry import buffer
+from snapshots.signals import INGEST_CAPABILITY
 from tests.telemetry.receiver import Receiver, refusal_of, rejected_by
 from tests.telemetry.spans import TRACE, agent, body, chat, request, span, tool
 
@@ -170,6 +172,21 @@ def test_a_run_under_way_shows_although_another_of_its_round_cannot(receiver: Re
     receiver.round()
 
     assert [row["id"] for row in receiver.rows("select id from public.runs where tenant_id = 'acme'")] == [OTHER]
+
+
+def test_a_trace_that_the_hosts_columns_cannot_hold_keeps_no_other_back(receiver: Receiver) -> None:
+    """It is refused before the server sees it: the tenant's name is too long for the host's traces."""
+    long = "t" * 65
+    with receiver.owner.begin() as conn:
+        receiver.tokens[long] = create_key(conn, long, capabilities=[INGEST_CAPABILITY]).token
+    receiver.send(agent(), tool(2, "search"), tenant=long)
+    receiver.send(agent(3, traceId=OTHER, parentSpanId=""), tool(4, "fetch", traceId=OTHER))
+
+    done = receiver.round(QUIET_S)
+
+    assert (done.traces, list(done.problems)) == (1, [TRACE])
+    assert done.problems[TRACE].startswith("aos_traces: tenant_id: expected at most 64 characters")
+    assert receiver.steps() == ["fetch"]
 
 
 def test_spans_of_a_trace_that_is_forgotten_meanwhile_are_kept(receiver: Receiver) -> None:
