@@ -67,7 +67,8 @@ def _read(stream: Stream, size: int, limit: int) -> bytes:
 
 def _decompressed(body: bytes, limit: int) -> bytes:
     """Return what a gzip stream of one or more members holds."""
-    parts, left, rest = [], limit, body
+    parts: list[bytes] = []
+    left, rest = limit, body
     most = limit // _CHUNK + _MORE_MEMBERS
     try:
         while rest:
