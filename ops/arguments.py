@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import click
+
+#: Windows reach some days before an instant, and no agent ran so early.
+_EARLIEST_YEAR: Final = 1970
 
 
 class Instant(click.ParamType[datetime]):
@@ -22,6 +26,8 @@ class Instant(click.ParamType[datetime]):
             self.fail(f"{value!r} is no timestamp; expected one like 2026-01-17T12:00:00Z", param, ctx)
         if instant.tzinfo is None:
             self.fail(f"{value!r} has no zone; expected one like 2026-01-17T12:00:00Z", param, ctx)
+        if instant.year < _EARLIEST_YEAR:
+            self.fail(f"{value!r} is too long ago; expected an instant since {_EARLIEST_YEAR}", param, ctx)
         return instant
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from snapshots.errors import ActivityError, SettingsError, UnknownSignalError
+from snapshots.errors import ActivityError, ArgumentError, SettingsError, UnknownSignalError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,15 +83,26 @@ def activity() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 failed or stale, 2 called wrongly."""
+    """Run the command and exit: 0 done and well, 1 failed or not well, 2 called wrongly (docs/operations.md)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        activity.main(args=None if arguments is None else list(arguments), prog_name="activity")
-    except (SettingsError, UnknownSignalError) as ex:
+        _check_text(given)
+        activity.main(args=given, prog_name="activity")
+    except (ArgumentError, SettingsError, UnknownSignalError) as ex:
         _fail(str(ex), EXIT_USAGE)
     except ActivityError as ex:
         _fail(str(ex), EXIT_FAILURE)
     except DBAPIError as ex:
         _fail(_explain(ex), EXIT_FAILURE)
+    except OSError as ex:
+        _fail(f"{ex.filename or 'system'}: {ex.strerror or type(ex).__name__}", EXIT_FAILURE)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise ArgumentError unless every argument is text: neither the database nor a terminal could be told another."""
+    for number, argument in enumerate(arguments, start=1):
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise ArgumentError(f"argument {number}: expected text in UTF-8")
 
 
 def _fail(message: str, code: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import case, func, insert, or_, select, update
 
 from snapshots import keys
-from snapshots.errors import ActivityError
+from snapshots.errors import ActivityError, ArgumentError
 from snapshots.signals import CAPABILITIES, INGEST_CAPABILITY, READING
 from snapshots.tables import api_key
 
@@ -34,6 +34,10 @@ class KeyRequestError(ActivityError):
     """A key was asked for, or named, in a way that cannot be met."""
 
 
+class KeyArgumentError(KeyRequestError, ArgumentError):
+    """A key was asked for with a value that no key can have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """A key and its successor; both work until the old one ends."""
@@ -51,7 +55,7 @@ def parse_duration(words: str, *, option: str = "expires-in") -> timedelta:
     match = _DURATION.fullmatch(words)
     duration = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
     if not timedelta(0) < duration <= _LONGEST:
-        raise KeyRequestError(f"{option}: expected a duration like 12h, 30d or 8w, got {words!r}")
+        raise KeyArgumentError(f"{option}: expected a duration like 12h, 30d or 8w, got {words!r}")
     return duration
 
 
@@ -143,14 +147,14 @@ def _store(conn: Connection, row: Mapping[str, object], now: datetime, lifetime:
 
 def _check_tenant(tenant: str) -> str:
     if not tenant.strip():
-        raise KeyRequestError("tenant: expected a name, got an empty one")
+        raise KeyArgumentError("tenant: expected a name, got an empty one")
     return _check_text("tenant", tenant)
 
 
 def _check_text(name: str, words: str) -> str:
     """Return `words` when the database can hold them."""
     if "\0" in words or any("\ud800" <= letter <= "\udfff" for letter in words):
-        raise KeyRequestError(f"{name}: expected text in UTF-8 without NUL characters")
+        raise KeyArgumentError(f"{name}: expected text in UTF-8 without NUL characters")
     return words
 
 
@@ -159,5 +163,5 @@ def _check_capabilities(capabilities: Sequence[str]) -> list[str]:
     known = (*CAPABILITIES, INGEST_CAPABILITY)
     unknown = [name for name in capabilities if name not in known]
     if unknown:
-        raise KeyRequestError(f"capability: {unknown[0]!r} does not exist; expected some of {', '.join(known)}")
+        raise KeyArgumentError(f"capability: {unknown[0]!r} does not exist; expected some of {', '.join(known)}")
     return list(dict.fromkeys(capabilities))

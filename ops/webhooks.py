@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, insert, select, text
 
-from snapshots.errors import ActivityError
+from snapshots.errors import ActivityError, ArgumentError
 from snapshots.movement import KINDS
 from snapshots.signals import SIGNALS
 from snapshots.webhooks import FORMATS, dead_letter, webhook
@@ -47,6 +47,10 @@ class WebhookRequestError(ActivityError):
     """A webhook was asked for, or named, in a way that cannot be met."""
 
 
+class WebhookArgumentError(WebhookRequestError, ArgumentError):
+    """A webhook was asked for with a value that none can have."""
+
+
 def add(  # noqa: PLR0913  # what a webhook is, each by itself
     conn: Connection,
     settings: Settings,
@@ -62,7 +66,7 @@ def add(  # noqa: PLR0913  # what a webhook is, each by itself
     Raises WebhookRequestError and TargetRefusedError naming what is wrong.
     """
     if not tenant.strip() or "\0" in tenant:
-        raise WebhookRequestError("tenant: expected a name")
+        raise WebhookArgumentError("tenant: expected a name")
     _check("format", [written], FORMATS)
     _check("signal", signals, SIGNALS)
     _check("kind", kinds, KINDS)
@@ -128,4 +132,4 @@ def _find(conn: Connection, webhook_id: int) -> Row[Any]:
 def _check(name: str, values: Sequence[str], known: Sequence[str]) -> None:
     unknown = [value for value in values if value not in known]
     if unknown or not values:
-        raise WebhookRequestError(f"{name}: expected some of {', '.join(known)}")
+        raise WebhookArgumentError(f"{name}: expected some of {', '.join(known)}")

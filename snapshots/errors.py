@@ -12,6 +12,10 @@ class ActivityError(Exception):
     """Something failed that a person can act on; the message says how."""
 
 
+class ArgumentError(ActivityError):
+    """A command was called with a value that can never be one; the message names it and what was expected."""
+
+
 class SettingsError(ActivityError):
     """A setting is missing or malformed; the message names the variable and what was expected."""
 

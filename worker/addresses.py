@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from snapshots.errors import ActivityError
+from snapshots.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ MAX_URL_CHARS: Final = 2000
 _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"),)
 
 
-class TargetRefusedError(ActivityError):
+class TargetRefusedError(ArgumentError):
     """A webhook's URL leads where it may not."""
 
 

@@ -11,6 +11,7 @@ from migrations.mapping import load
 from ops.doctor.diagnosing import examine, visit
 from ops.doctor.proposing import propose
 from snapshots import database, settings
+from snapshots.errors import ActivityError
 
 
 @click.command()
@@ -31,8 +32,7 @@ def doctor(ctx: click.Context, mapping: Path | None, draft: Path | None, *, as_j
     """Look at a host without changing anything: columns, rows, indexes, rights, limits, and what to do about each.
 
     Works before `activity migrate` and after it. Of a large table some blocks are read, and no statement takes longer
-    than ten seconds. Exits 0 where all is well, 1 where something is empty or suspicious, 2 where the host cannot be
-    used.
+    than ten seconds. Exits 0 where all is well, 1 where something is empty or suspicious or the host cannot be used.
     """
     current = settings.load()
     names = mapping or current.source_mapping
@@ -54,5 +54,5 @@ def _write(path: Path, words: str) -> None:
     except FileExistsError:
         raise click.UsageError(f"{path}: exists; name a new file") from None
     except OSError as ex:
-        raise click.UsageError(f"{path}: cannot be written: {ex.strerror}") from None
+        raise ActivityError(f"{path}: cannot be written ({ex.strerror})") from None
     click.echo(f"wrote {path}: check every line, then `activity doctor --mapping {path}`")

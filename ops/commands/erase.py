@@ -8,7 +8,7 @@ import click
 
 from ops.confirmation import confirm
 from snapshots import database, settings
-from snapshots.errors import ActivityError
+from snapshots.errors import ArgumentError
 from worker.erase import erase as erase_tenant
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def erase(tenant: str, *, yes: bool) -> None:
     The host's rows stay, and bring the tenant back at the next refresh: delete them first.
     """
     if not tenant or "\0" in tenant:
-        raise ActivityError("--tenant: expected the name of a tenant")
+        raise ArgumentError("--tenant: expected the name of a tenant")
     confirm(f"Forget tenant {tenant!r}, its API keys included?", yes=yes)
     engine = database.connect(database.url_of(settings.load(), "owner"), name="activity erase", hide_parameters=True)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +17,7 @@ from api.problems import ProblemError
 from api.reader import Reader
 from snapshots import database, settings
 from snapshots.body import ITEM_LISTS
-from snapshots.errors import ActivityError
+from snapshots.errors import ActivityError, ArgumentError
 from worker import compute as computation
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def _explained(current: Settings, tenant: str, fingerprint: str) -> dict[str, An
             now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
         found = explain(Reader(engine, _PATIENCE_MS), tenant, fingerprint_of(fingerprint, "fingerprint"), now)
     except ProblemError as ex:
-        raise ActivityError(ex.detail) from None
+        kind = ArgumentError if ex.status is HTTPStatus.BAD_REQUEST else ActivityError
+        raise kind(ex.detail) from None
     finally:
         engine.dispose()
     printed: dict[str, Any] = json.loads(wire.dump(found))

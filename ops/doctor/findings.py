@@ -8,7 +8,7 @@ from typing import Final
 #: From harmless to hopeless. `note` is worth knowing, `empty` silences an answer, `suspicious` may make one wrong, and
 #: with `blocked` nothing works.
 LEVELS: Final = ("ok", "note", "empty", "suspicious", "blocked")
-_EXIT_CODES: Final = {"ok": 0, "note": 0, "empty": 1, "suspicious": 1, "blocked": 2}
+_EXIT_CODES: Final = {"ok": 0, "note": 0, "empty": 1, "suspicious": 1, "blocked": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 where nothing is suspicious, 1 where something is, 2 where the host cannot be used."""
+        """Return 0 where nothing is suspicious, 1 where something is; the level says how bad."""
         return _EXIT_CODES[self.level]
 
     def as_text(self) -> str:

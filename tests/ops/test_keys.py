@@ -264,5 +264,5 @@ def test_the_command_lists_and_revokes(activity: Activity) -> None:
 def test_the_command_explains_a_wrong_call_in_one_line(activity: Activity) -> None:
     code, out, err = activity("keys", "create", "--tenant", "acme", "--expires-in", "soon")
 
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err == "activity: expires-in: expected a duration like 12h, 30d or 8w, got 'soon'\n"
