@@ -23,8 +23,9 @@ SILENT_ROWS: Final = 100
 #: Agents with a baseline that a tenant needs to be a reference for those without.
 PEERS_MIN_AGENTS: Final = 3
 
-#: How often a healthy agent is flagged, by runs of its baseline and of its current day: fractions, simulated on
-#: lognormal costs of sigma 1 with the queries of this package (benchmarks.verdicts). A bucket holds from its number on.
+#: How often a healthy agent is flagged, by runs of its baseline and of its current day: fractions, simulated outside of
+#: the database by the formulas of both rules on lognormal costs of sigma 1 (benchmarks.verdicts asks the queries
+#: themselves, at four of these sizes). A bucket holds from its number on.
 FLAG_RATE_BASELINES: Final = (1, 2, 5, 10, 20, 50, 100, 300)
 FLAG_RATE_CURRENTS: Final = (1, 2, 5, 10, 20, 50)
 SPEC_FLAG_RATES: Final = (
