@@ -25,11 +25,14 @@ _CODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
 }
 
 
-@lru_cache(maxsize=256)
 def accepted(header: str) -> str | None:
     """Return the best coding that `Accept-Encoding: header` takes, None for the body as it is."""
-    if len(header) > _MAX_HEADER_CHARS:
-        return None
+    # Before it is remembered: 256 headers of the greatest length would take megabytes, and need no credential.
+    return None if len(header) > _MAX_HEADER_CHARS else _best(header)
+
+
+@lru_cache(maxsize=256)
+def _best(header: str) -> str | None:
     weights = dict(_weight(part) for part in header.lower().split(","))
     return next((coding for coding in _CODERS if weights.get(coding, weights.get("*", 0.0)) > 0), None)
 
