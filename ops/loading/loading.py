@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, column, exists, func, select, table
+from sqlalchemy import column, exists, func, select, table
 
 from ops.loading import scrutiny
+from ops.loading.attempts import WAITS_S, in_one_transaction
 from ops.loading.files import find_files
 from ops.loading.merging import Merger
 from ops.loading.problems import KEPT, FieldError, LoadError, Problem, Problems, shown
@@ -16,13 +17,12 @@ from ops.loading.records import Row, read_records
 from ops.loading.reports import LoadReport, TableReport
 from ops.loading.staging import Feeder, Stage, create_stage, settle_order
 from ops.loading.targets import read_targets
-from snapshots import database
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, Engine
 
     from ops.loading.files import SourceFile
     from ops.loading.progress import LoadProgress
@@ -30,26 +30,23 @@ if TYPE_CHECKING:
 
 
 def load(
-    where: Engine | URL | str, *paths: Path, strict: bool = False, progress: LoadProgress | None = None
+    where: Engine | URL | str,
+    *paths: Path,
+    strict: bool = False,
+    progress: LoadProgress | None = None,
+    waits_s: Sequence[float] = WAITS_S,
 ) -> LoadReport:
     """Load the files of `paths` in one transaction and return what became of their lines.
 
     A bad line is skipped and reported; with `strict` one of them keeps everything out. Of several lines with one key
-    the later wins. Raises LoadError when there is nothing to load or no table to load into.
+    the later wins. A load that the server ends is begun again after each of `waits_s` seconds. Raises LoadError when
+    there is nothing to load, no table to load into, or the server ends every attempt.
     """
-    started = time.monotonic()
+    started, heard = time.monotonic(), progress or Silence()
     files = find_files(paths)
-    engine = where if isinstance(where, Engine) else database.connect(where, name="activity load", hide_parameters=True)
-    try:
-        with engine.connect() as conn, conn.begin() as transaction:
-            loading = _Loading(conn, files, progress or Silence())
-            report = loading.run()
-            if strict and report.skipped:
-                transaction.rollback()
-                report.is_stored = False
-    finally:
-        if engine is not where:
-            engine.dispose()
+    report = in_one_transaction(
+        where, lambda conn: _Loading(conn, files, heard).run(), heard, strict=strict, waits_s=waits_s
+    )
     report.seconds = time.monotonic() - started
     return report
 

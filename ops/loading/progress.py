@@ -17,7 +17,7 @@ class LoadProgress(Protocol):
     """Hears how a load goes on."""
 
     def expect(self, size: int) -> None:
-        """Hear the size of all files, bytes."""
+        """Hear the size of all files, bytes; again when the load begins again."""
 
     def begin(self, words: str) -> None:
         """Hear what is done from now on."""
@@ -66,8 +66,8 @@ class BarProgress:
         self._bar.stop()
 
     def expect(self, size: int) -> None:
-        """Take `size` bytes as the whole."""
-        self._bar.update(self._task, total=size)
+        """Take `size` bytes as the whole, none of them read yet."""
+        self._bar.update(self._task, total=size, completed=0)
 
     def begin(self, words: str) -> None:
         """Write it before the bar."""

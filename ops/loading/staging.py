@@ -7,8 +7,10 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import psycopg2
 from psycopg2 import sql
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 if TYPE_CHECKING:
@@ -83,10 +85,21 @@ class Feeder:
             sql.Literal(_NULL),
         )
         driver: connection = self._conn.connection.driver_connection  # type: ignore[assignment]  # ours is psycopg2
-        with driver.cursor() as cursor:
-            cursor.copy_expert(statement, io.StringIO("".join(self._buffered)))
+        try:
+            with driver.cursor() as cursor:
+                cursor.copy_expert(statement, io.StringIO("".join(self._buffered)))
+        except psycopg2.Error as ex:
+            raise self._as_ours(ex, is_lost=bool(driver.closed)) from ex
         self._buffered.clear()
         self._characters = 0
+
+    def _as_ours(self, ex: psycopg2.Error, *, is_lost: bool) -> Exception:
+        """Return an error of the driver, which SQLAlchemy did not see, as it would have raised it."""
+        if is_lost:
+            self._conn.invalidate(ex)
+        return DBAPIError.instance(
+            "copy", None, ex, psycopg2.Error, hide_parameters=True, connection_invalidated=is_lost
+        )
 
 
 def create_stage(conn: Connection, target: Target, *, replaces: bool = True) -> Stage:

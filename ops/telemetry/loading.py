@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import func, select, text
 
+from ops.loading.attempts import WAITS_S, in_one_transaction
 from ops.loading.problems import KEPT, Problem
 from ops.loading.progress import Silence
 from ops.telemetry.assembling import Assembly, write_loaded
@@ -19,13 +20,12 @@ from ops.telemetry.langfuse import read_langfuse
 from ops.telemetry.phoenix import read_phoenix
 from ops.telemetry.prices import Prices
 from ops.telemetry.reading import find_files, read_otlp
-from snapshots import database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, Engine
 
     from ops.loading.progress import LoadProgress
     from ops.telemetry.reading import Place
@@ -101,25 +101,23 @@ class SpanReport:
 
 
 def load_spans(
-    where: Engine | URL | str, paths: Path | Sequence[Path], wishes: Wishes, progress: LoadProgress | None = None
+    where: Engine | URL | str,
+    paths: Path | Sequence[Path],
+    wishes: Wishes,
+    progress: LoadProgress | None = None,
+    *,
+    waits_s: Sequence[float] = WAITS_S,
 ) -> SpanReport:
     """Load the spans in `paths`, one or several, in one transaction and return what became of them.
 
-    A span that was loaded or received before changes nothing. Raises LoadError when there is nothing to load.
+    A span that was loaded or received before changes nothing. A load that the server ends is begun again after each of
+    `waits_s` seconds. Raises LoadError when there is nothing to load, or the server ends every attempt.
     """
-    started = time.monotonic()
+    started, heard = time.monotonic(), progress or Silence()
     files = find_files([paths] if isinstance(paths, Path) else paths, READERS[wishes.format][1])
-    engine = where if isinstance(where, Engine) else database.connect(where, name="activity load", hide_parameters=True)
-    try:
-        with engine.connect() as conn, conn.begin() as transaction:
-            loading = _Loading(conn, wishes, progress or Silence())
-            report = loading.run(files)
-            if wishes.strict and report.skipped:
-                transaction.rollback()
-                report.is_stored = False
-    finally:
-        if engine is not where:
-            engine.dispose()
+    report = in_one_transaction(
+        where, lambda conn: _Loading(conn, wishes, heard).run(files), heard, strict=wishes.strict, waits_s=waits_s
+    )
     report.seconds = time.monotonic() - started
     return report
 

@@ -6,6 +6,7 @@ python -m tests.chaos [--short] [--seed 1] [--minutes 13] [--json PATH]
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -26,10 +27,21 @@ def main(*, short: bool, seed: int, minutes: float, json_path: Path, keep: Path 
     with tempfile.TemporaryDirectory(prefix="activity-chaos-", ignore_cleanup_errors=True) as temporary:
         folder, plan = keep or Path(temporary), SHORT if short else FULL
         report = run(folder, Plan(plan, seed, minutes * 60, is_full=not short), click.echo)
+        if report.violations:
+            _keep_logs(folder, json_path.with_suffix(".logs"))
     json_path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     _print(report)
     if report.violations:
         raise click.ClickException(f"{len(report.violations)} violations, seed {seed}")
+
+
+def _keep_logs(folder: Path, into: Path) -> None:
+    """Copy what processes and servers wrote to where it outlives the run."""
+    for log in folder.rglob("*.log"):
+        kept = into / log.relative_to(folder)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, kept)
+    click.echo(f"logs are kept in {into}")
 
 
 def _print(report: Report) -> None:

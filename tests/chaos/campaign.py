@@ -30,7 +30,7 @@ GRACE_S: Final = 60.0
 FAILOVER_S: Final = 15.0
 
 #: Numbers that faults measure and that must be 0.
-_NEVER: Final = ("done_twice", "replaced_by_the_older", "did_nothing", "wrongly_loaded")
+_NEVER: Final = ("done_twice", "replaced_by_the_older", "did_nothing", "wrongly_loaded", "wrongly_ended")
 
 CHILD: Final = Fault("SIGKILL of a worker's child", faults.kill_child, kills=1)
 WORKER: Final = Fault("SIGKILL of a worker", faults.kill_worker, kills=1)
@@ -110,9 +110,7 @@ def run(folder: Path, plan: Plan, say: Callable[[str], None]) -> Report:
             poison.plant(conn, "brittle")
         writers = Writers(world.settings, plan.seed)
         readers = Readers(world.settings.api_port, world.keys, _runs(world))
-        writers.start()
-        readers.start()
-        try:
+        with writers, readers:
             scene = Scene(world, readers, chance, plan.is_full)
             for fault in chance.sample(list(plan.faults), len(plan.faults)):
                 if time.monotonic() - begun > plan.limit_s:
@@ -124,9 +122,6 @@ def run(folder: Path, plan: Plan, say: Callable[[str], None]) -> Report:
                     report.skipped[fault.name] = str(ex)
                     continue
                 say(f"{time.monotonic() - begun:5.0f} s  {as_line(report.rows[-1])}")
-        finally:
-            writers.stop()
-            readers.stop()
         report.violations += [*_late(report.rows, world), *writers.errors, *readers.notes.violations]
         report.violations += judge(world, readers.notes)
         report.counts = {**_counts(world), "answers": dict(readers.notes.totals), "writers": dict(writers.counts)}
@@ -168,7 +163,8 @@ def _late(rows: Sequence[Row], world: World) -> list[str]:
     for row in rows:
         if float(row.measured.get("failover_s", 0)) > FAILOVER_S:
             found.append(f"{row.name}: another beat after {row.measured['failover_s']} s")
-        found += [f"{row.name}: {name}" for name in _NEVER if row.measured.get(name)]
+        said = f"; {row.measured['said']}" if "said" in row.measured else ""
+        found += [f"{row.name}: {name} {row.measured[name]}{said}" for name in _NEVER if row.measured.get(name)]
     return found
 
 
@@ -192,6 +188,6 @@ def _counts(world: World) -> dict[str, Any]:
 def as_line(row: Row) -> str:
     """Return what became of a fault in one line."""
     fresh = "not fresh" if row.fresh_s is None else f"fresh after {row.fresh_s:.1f} s"
-    told = ", ".join(f"{name} {value}" for name, value in row.measured.items())
+    told = ", ".join(f"{name} {value}" for name, value in row.measured.items() if not isinstance(value, str))
     seen = ", ".join(f"{name} x{number}" for name, number in Counter(row.seen).most_common())
     return f"{row.name}: {fresh}; oldest {row.oldest_s:.1f} s, slowest {row.slowest_s:.1f} s; {seen}; {told}"

@@ -20,6 +20,8 @@ from worker.schedule import RECOMPUTE, REFRESH
 from worker.shards import WHOLE, shards
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from sqlalchemy import Connection
 
     from tests.chaos.faults import Measured, Scene
@@ -29,6 +31,10 @@ _LONGEST_NAME: Final = 128
 _MEGABYTE: Final = 1_000_000
 #: Of what `load_strange_files` writes: a run, its trace and one step.
 _GOOD_LINES: Final = 3
+#: The exit code of `activity load` that stored what it could.
+_LINES_WERE_BAD: Final = 1
+#: Of what a command says, its end.
+_LINES_KEPT: Final = 12
 _STEPS: Final = {False: 100_000, True: 1_000_000}
 
 _RUNS: Final = text("""
@@ -163,10 +169,16 @@ def load_strange_files(scene: Scene) -> Measured:
     steps = ('"skill_id": "good"', f'"skill_id": "{"n" * _MEGABYTE}"', '"skill_id": "bad", "retry_count": 1e99')
     lines = (f'{{{trace}, "step_index": {number}, {step}}}\n' for number, step in enumerate(steps))
     (folder / "aos_trace_steps.jsonl").write_text("".join(lines))
-    world.command("load", str(folder), expected=1)  # some lines were skipped
+    done = world.command("load", str(folder))
     with world.engine.connect() as conn:
         found = conn.execute(_LOADED, {"label": f"load-{label}"}).scalar_one()
-    return {"wrongly_loaded": found - _GOOD_LINES}
+    return {"wrongly_loaded": found - _GOOD_LINES, **_ended(done, _LINES_WERE_BAD)}
+
+
+def _ended(done: CompletedProcess[str], expected: int) -> Measured:
+    """Return whether a command ended with another exit code, and the end of what it said."""
+    said = " / ".join((done.stderr + done.stdout).splitlines()[-_LINES_KEPT:])
+    return {"wrongly_ended": int(done.returncode != expected), "said": f"exit code {done.returncode}, {said}"}
 
 
 def _finished(scene: Scene, refresh_id: int) -> object:
@@ -187,10 +199,11 @@ def break_tenant(signal: str, scene: Scene) -> Measured:
     world.wait(5)
     with world.engine.begin() as conn:
         conn.execute(text(f"alter table {name} drop constraint poison"))
-    world.command("recompute", "--signal", signal, "--tenant", POISONED, "--wait")
+    done = world.command("recompute", "--signal", signal, "--tenant", POISONED, "--wait")
     return {
         "set_aside_s": _PATIENCE_S if aside_s is None else aside_s,
         "others_fresh_s": _PATIENCE_S if others_s is None else others_s,
+        **_ended(done, 0),
     }
 
 

@@ -6,11 +6,12 @@ import http.client
 import itertools
 import time
 from contextlib import closing
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from snapshots.signals import SIGNALS
 from tests.chaos.notes import Answer, Notes
+from tests.chaos.threads import Threads
 from tests.chaos.world import HOST
 
 if TYPE_CHECKING:
@@ -26,30 +27,18 @@ _LIVE_PACE_S: Final = 0.2
 _TIMEOUT_S: Final = 20.0
 
 
-class Readers:
+class Readers(Threads):
     """Two clients, one of snapshots and one of live endpoints, so that slow live queries do not hide the snapshots."""
 
     def __init__(self, port: int, keys: Mapping[str, str], runs: Mapping[str, str]) -> None:
         """Take the API's port, a key per tenant, and a run of the tenants that have some."""
+        super().__init__(self._read_snapshots, self._read_live)
         self._port = port
         self._keys = keys
         self._runs = runs
-        self._over = Event()
         #: Set while a fault has the API itself down.
         self.api_is_down = Event()
         self.notes = Notes()
-        self._threads = [Thread(target=self._read_snapshots), Thread(target=self._read_live)]
-
-    def start(self) -> None:
-        """Begin to read."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stop, once the answers under way are there."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def are_fresh(self, since: datetime, without: str = "") -> bool:
         """Tell whether the newest answer of every tenant and signal was confirmed after `since` and is not stale."""
@@ -61,7 +50,7 @@ class Readers:
             tags: dict[str, str] = {}
             for turn in itertools.count():
                 self._read_each(client, tags, is_conditional=bool(turn % 2))
-                if self._over.wait(_SNAPSHOT_PACE_S):
+                if self.over.wait(_SNAPSHOT_PACE_S):
                     return
 
     def _read_each(self, client: _Client, tags: dict[str, str], *, is_conditional: bool) -> None:
@@ -78,7 +67,7 @@ class Readers:
                 answer = self._ask(client, tenant, path, None)
                 if answer is not None:
                     self.notes.take_live(path, answer)
-                if self._over.wait(_LIVE_PACE_S):
+                if self.over.wait(_LIVE_PACE_S):
                     return
 
     def _live_questions(self) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from threading import Event, Thread
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -13,8 +13,11 @@ from sqlalchemy.exc import DBAPIError
 from benchmarks.scales import statements
 from benchmarks.soak import WRITES
 from snapshots import database
+from tests.chaos.threads import Threads
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from sqlalchemy import TextClause
 
     from snapshots.settings import Settings
@@ -27,39 +30,31 @@ _OF_FAULTS: Final = frozenset({"", "57P01", "57P02", "57P03", "08006", "08001", 
 _UNDONE: Final = 0.05
 
 
-class Writers:
+class Writers(Threads):
     """Threads that write; an error that our triggers would have caused is kept in `errors`."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
         """Take the settings, whose owner writes."""
+        super().__init__(*(partial(self._write, number, seed) for number in range(_WRITERS)))
         self._engine = database.connect(database.url_of(settings, "owner"), name="host", pool_size=_WRITERS)
         self._writes = [text(statement) for statement in statements(WRITES)]
-        self._over = Event()
-        self._threads = [Thread(target=self._write, args=(number, seed)) for number in range(_WRITERS)]
         self.counts: Counter[str] = Counter()
         self.errors: list[str] = []
 
-    def start(self) -> None:
-        """Begin to write."""
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Stop, once what is under way is over."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, kind: type[BaseException] | None, ex: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop, and close the connections."""
+        super().__exit__(kind, ex, trace)
         self._engine.dispose()
 
     def _write(self, number: int, seed: int) -> None:
         chance, turn = random.Random(seed * _WRITERS + number), 0  # noqa: S311  # no secret
-        while not self._over.wait(_PACE_S):
+        while not self.over.wait(_PACE_S):
             turn += 1
             try:
                 self._transaction(chance, f"{number}-{turn}")
             except DBAPIError as ex:
                 self._note(ex)
-                self._over.wait(_PACE_S)
+                self.over.wait(_PACE_S)
 
     def _transaction(self, chance: random.Random, label: str) -> None:
         with self._engine.connect() as conn:
