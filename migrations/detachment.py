@@ -16,6 +16,7 @@ from migrations import capture, host, statements, views
 from migrations import mapping as mappings
 from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.facts import fact_state
+from snapshots.signals import DETACHED
 from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from migrations.mapping import SourceMapping
 
-#: What stands in the version table meanwhile.
-DETACHED: Final = "detached"
 #: How long the views' removal waits for a reader.
 LOCK_TIMEOUT: Final = "10s"
 

@@ -10,7 +10,11 @@ from migrations import host
 from snapshots.signals import INGEST_ROLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sqlalchemy import Connection
+
+    from migrations.host import Source
 
 #: Runs change while they are under way; traces and steps are written once.
 NEEDED: Final = {
@@ -23,6 +27,23 @@ select lower(held.privilege_type) from pg_catalog.pg_class
 cross join lateral aclexplode(pg_class.relacl) as held
 where pg_class.oid = to_regclass(:relation) and held.grantee = cast(:role as regrole)
 """)
+_LACKING: Final = text("""
+select wanted.privilege || ' on ' || wanted.relation
+from unnest(cast(:relations as text[]), cast(:privileges as text[])) with ordinality
+as wanted (relation, privilege, place)
+where not coalesce(has_table_privilege(cast(:role as name), to_regclass(wanted.relation), wanted.privilege), false)
+order by wanted.place
+""")
+
+
+def lacking(conn: Connection, sources: Mapping[str, Source], role: str) -> Sequence[str]:
+    """Return what `role` needs of the host's tables and may not do, as `insert on public.runs`; nothing if it may all.
+
+    A table that is not there allows nothing.
+    """
+    wanted = [(sources[name].relation, privilege) for name, needed in NEEDED.items() for privilege in needed]
+    relations, privileges = (list(each) for each in zip(*wanted, strict=True))
+    return conn.execute(_LACKING, {"relations": relations, "privileges": privileges, "role": role}).scalars().all()
 
 
 def open_source(conn: Connection) -> None:

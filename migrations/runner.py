@@ -16,10 +16,10 @@ from sqlalchemy import text
 
 from migrations import host, ingest
 from migrations import mapping as mappings
-from migrations.detachment import DETACHED
 from migrations.roles import ensure_roles
 from snapshots.database import connect, normalise, url_of
 from snapshots.errors import ActivityError, SchemaMismatchError
+from snapshots.signals import DETACHED
 from snapshots.tables import SCHEMA, created_object, source_mapping
 
 if TYPE_CHECKING:

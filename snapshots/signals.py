@@ -28,6 +28,8 @@ INGEST_CAPABILITY: Final = "activity.ingest"
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
 SCHEMA_REVISION: Final = "106_present_snapshot"
+#: What stands in the version table while the schema is detached from the host's tables.
+DETACHED: Final = "detached"
 
 #: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
 SLOTS: Final = 64

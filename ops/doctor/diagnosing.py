@@ -9,10 +9,10 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from migrations import capture, host
 from migrations import mapping as mappings
-from migrations.detachment import DETACHED
 from ops.doctor import rows, schema, server
 from ops.doctor.findings import Diagnosis, Finding
 from snapshots import database
+from snapshots.signals import DETACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from migrations import indexes
+from migrations import indexes, ingest
 from migrations.roles import GROUPS
 from ops.doctor.findings import Finding
 from snapshots.signals import INGEST_ROLE, READER_ROLE, WORKER_ROLE
@@ -45,6 +45,9 @@ select
     ) as readable
 from pg_roles where rolname = :role
 """)
+#: Whether this database is one that traces are brought into, as far as we may look: a role is of the whole cluster.
+_MAY_LOOK: Final = text("select coalesce(has_table_privilege(to_regclass('signals.ingested_trace'), 'select'), false)")
+_HAS_TAKEN_IN: Final = text("select exists (select from signals.ingested_trace)")
 _INDEX: Final = text("select indisvalid from pg_index where indexrelid = to_regclass(:name)")
 
 
@@ -58,6 +61,8 @@ def findings(
     relations = [source.relation for source in sources.values() if source.found is not None]
     for role in GROUPS.values():
         yield from _role(conn, role, relations, installed=installed)
+    if installed and conn.execute(_MAY_LOOK).scalar_one() and conn.execute(_HAS_TAKEN_IN).scalar_one():
+        yield from _receiver(conn, sources)
 
 
 def _table(conn: Connection, source: Source) -> Iterator[Finding]:
@@ -189,3 +194,15 @@ def _role(conn: Connection, role: str, relations: list[str], *, installed: bool)
         yield Finding(f"roles.{role}", level, found, "tenants are kept apart by our queries alone", advice)
     else:
         yield Finding(f"roles.{role}", "ok", "has no rights on the host's tables")
+
+
+def _receiver(conn: Connection, sources: Mapping[str, Source]) -> Iterator[Finding]:
+    lacking = ingest.lacking(conn, sources, INGEST_ROLE)
+    if lacking:
+        yield Finding(
+            "rights.receiver",
+            "suspicious",
+            f"{INGEST_ROLE} may not: {', '.join(lacking)}",
+            "`activity receive` keeps what it takes in, and cannot write it",
+            "run `activity migrate` with ACTIVITY_INGEST_DATABASE_URL set",
+        )

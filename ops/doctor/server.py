@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from migrations import detachment, runner
+from migrations import runner
 from migrations.roles import GROUPS
 from ops.doctor.findings import Finding
+from snapshots.signals import DETACHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def schema_finding(found: str | None) -> Finding:
     """Return what state our schema is in."""
     if found is None:
         return Finding("schema", "note", "not installed", "", "`activity migrate` installs it")
-    if found == detachment.DETACHED:
+    if found == DETACHED:
         return Finding("schema", "suspicious", "detached", "nothing is refreshed", "`activity attach`")
     if found != runner.head():
         advice = "run `activity migrate` of this version"

@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import falcon
-from sqlalchemy import column, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.app import Surroundings
@@ -15,22 +14,19 @@ from api.metrics import CONTENT_TYPE
 from ops.receiving import answers
 from ops.receiving.answers import JSON, PROTOBUF, RefusalError
 from ops.receiving.metrics import Waiting
+from ops.receiving.readiness import obstacle
 from ops.receiving.traces import Traces, clock_ns, media_type_of
 from snapshots.errors import ActivityError, DatabaseUnavailableError
-from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
     from falcon import Request, Response
-    from sqlalchemy import Engine, Select
+    from sqlalchemy import Engine
 
     from api.app import Application
     from ops.receiving.metrics import Metrics
     from snapshots.settings import Settings
 
 PATH: Final = "/v1/traces"
-_REVISION: Final[Select[*tuple[Any, ...]]] = select(column("version_num")).select_from(
-    table("alembic_version", schema=SCHEMA)
-)
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +43,7 @@ def create_app(
     app.add_route("/livez", Livez())
     app.add_route("/readyz", Readyz(engine, around.schema_revision))
     if settings.metrics:
-        app.add_route("/metrics", Numbers(metrics, Waiting(engine)))
+        app.add_route("/metrics", Numbers(metrics, Waiting(engine, around.schema_revision)))
     return app
 
 
@@ -60,7 +56,7 @@ class Livez:
 
 
 class Readyz:
-    """GET /readyz: the database answers the ingest role at the revision that we need."""
+    """GET /readyz: the database answers the ingest role at our revision, and it may write the host's tables."""
 
     def __init__(self, engine: Engine, revision: str) -> None:
         """Take the revision that the database must be at."""
@@ -70,13 +66,12 @@ class Readyz:
     def on_get(self, _req: Request, resp: Response) -> None:
         """Say so. Raises RefusalError (503)."""
         try:
-            with self._engine.connect() as conn:
-                found = conn.execute(_REVISION).scalar()
+            found = obstacle(self._engine, self._needed)
         except SQLAlchemyError:
             raise RefusalError(503, "the database does not answer", retry_after_s=2) from None
-        if found != self._needed:
-            raise RefusalError(503, f"the database is at revision {found}; this version needs {self._needed}")
-        resp.media = {"status": "ready", "schema_revision": found}
+        if found is not None:
+            raise RefusalError(503, found)
+        resp.media = {"status": "ready", "schema_revision": self._needed}
 
 
 class Numbers:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ops.receiving.failures import Failures
 from ops.telemetry.assembling import Assembly, show_live, write_ready
 from ops.telemetry.deriving import derive
 
@@ -87,15 +88,13 @@ class Assembler:
 
     def keep_going(self, stop: threading.Event) -> None:
         """Make rounds until told to stop; a round that fails is logged, and the next one tries again."""
+        failures = Failures(_log)
         while not stop.wait(ROUND_S):
             try:
                 self.round()
-            except SQLAlchemyError as ex:
+            except Exception as ex:  # noqa: BLE001  # a thread that ended would go unnoticed; the next round tries again
                 self.metrics.failed()
-                _log.warning("round failed", extra={"cause": type(ex).__name__, "pgcode": _code(ex)})
-            except Exception:  # noqa: BLE001  # a thread that ended would go unnoticed; the next round tries again
-                self.metrics.failed()
-                _log.exception("round failed")
+                failures.tell("round failed", ex, is_foreseen=isinstance(ex, SQLAlchemyError))
 
     def start(self) -> threading.Event:
         """Make rounds in a thread of this process; return what stops them."""
@@ -122,7 +121,3 @@ class Assembler:
             return False
         self._next[what] = now + every
         return True
-
-
-def _code(ex: SQLAlchemyError) -> str | None:
-    return getattr(getattr(ex, "orig", None), "pgcode", None)

@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ops.receiving.readiness import obstacle
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -75,18 +77,21 @@ class Metrics:
 
 
 class Waiting(Collector):
-    """The spans that wait to be written, read when asked."""
+    """The spans that wait to be written, and whether they can be, read when asked."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Take an engine of the ingest role."""
+    def __init__(self, engine: Engine, revision: str) -> None:
+        """Take an engine of the ingest role, and the revision that the database must be at."""
         self._engine = engine
+        self._needed = revision
 
     def collect(self) -> Iterator[Metric]:
         """Yield their number and the age of the oldest, and whether the database answered."""
         up = GaugeMetricFamily("activity_database_up", "Whether the database answered this scrape.")
         spans = GaugeMetricFamily("activity_ingest_pending_spans", "Spans that wait to be written.")
         oldest = GaugeMetricFamily("activity_ingest_oldest_pending_seconds", "Since the oldest of them arrived.")
+        ready = GaugeMetricFamily("activity_ingest_ready", "Whether schema and rights let spans be kept and written.")
         try:
+            ready.add_metric([], float(obstacle(self._engine, self._needed) is None))
             with self._engine.connect() as conn:
                 row = conn.execute(_WAITING).one()
             spans.add_metric([], float(row.spans))
@@ -94,4 +99,4 @@ class Waiting(Collector):
             up.add_metric([], 1)
         except SQLAlchemyError:
             up.add_metric([], 0)
-        yield from (up, spans, oldest)
+        yield from (up, ready, spans, oldest)

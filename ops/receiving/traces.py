@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from api.problems import ProblemError
 from ops.receiving import answers, bodies
 from ops.receiving.answers import JSON, PROTOBUF, RefusalError
+from ops.receiving.failures import Failures, code_of
 from ops.telemetry import otlp
 from ops.telemetry.buffer import Acceptance, accept
 from ops.telemetry.otlp import TooManySpansError, UnreadableRequestError
@@ -64,6 +65,7 @@ class Traces:
         self._engine = engine
         self._metrics = metrics
         self._clock_ns = clock_ns
+        self._failures = Failures(_log)
         self._limit = settings.ingest_max_body_mb * _MEBIBYTE
         self._slots = BoundedSemaphore(settings.ingest_threads)
         self._heavy = Lock()
@@ -135,16 +137,15 @@ class Traces:
                 conn.execute(_HASTE)
                 return accept(conn, tenant, spans)
         except (OperationalError, InterfaceError, PoolTimeoutError) as ex:
-            _log.warning("spans not kept", extra={"cause": type(ex).__name__})
+            self._failures.tell("spans not kept", ex, is_foreseen=True)
             message = "the database does not answer; nothing of this request was kept"
             raise RefusalError(503, message, retry_after_s=_RETRY_AFTER_S) from None
         except SQLAlchemyError as ex:
-            code = getattr(getattr(ex, "orig", None), "pgcode", None)
-            if code in _AWAY:
-                _log.warning("spans not kept", extra={"cause": type(ex).__name__, "pgcode": code})
+            is_away = code_of(ex) in _AWAY
+            self._failures.tell("spans not kept", ex, is_foreseen=is_away)
+            if is_away:
                 message = "the database cannot keep spans at present; nothing of this request was kept"
                 raise RefusalError(503, message, retry_after_s=_AWAY_RETRY_AFTER_S) from None
-            _log.exception("spans not kept", extra={"cause": type(ex).__name__, "pgcode": code})
             raise RefusalError(500, "the spans could not be kept; the log names the cause") from None
 
 

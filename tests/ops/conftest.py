@@ -9,7 +9,7 @@ import redis
 
 from snapshots import settings
 from snapshots.database import connect
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, WORKER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE, READER_ROLE, WORKER_ROLE
 from tests.ops.system import System
 
 if TYPE_CHECKING:
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from tests.postgres import Server
 
-_ROLES: Final = (WORKER_ROLE, READER_ROLE, AUTHENTICATOR_ROLE)
+_ROLES: Final = (WORKER_ROLE, READER_ROLE, AUTHENTICATOR_ROLE, INGEST_ROLE)
 
 
 @pytest.fixture
 def system(server: Server, fresh_database: str, valkey_url: str) -> Iterator[System]:
     """Yield an empty system; nothing of it is left."""
     owner = connect(fresh_database)
-    worker, reader, authenticator = (connect(server.url_as(role, fresh_database)) for role in _ROLES)
+    roles = worker, reader, authenticator, ingest = [connect(server.url_as(role, fresh_database)) for role in _ROLES]
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
-        yield System(owner, worker, reader, authenticator, client, settings.load(broker_url=valkey_url))
+        yield System(owner, worker, reader, authenticator, ingest, client, settings.load(broker_url=valkey_url))
         client.config_set("maxmemory", 0)
         client.config_set("maxmemory-policy", "noeviction")
         client.flushall()
-    for each in (owner, worker, reader, authenticator):
+    for each in (owner, *roles):
         each.dispose()

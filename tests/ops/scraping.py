@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EXPORTER_JOB = "activity-exporter"
 API_JOB = "activity-api"
+RECEIVER_JOB = "activity-receive"
 
 
 def samples(text: str, job: str) -> dict[Series, float]:

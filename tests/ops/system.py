@@ -9,13 +9,15 @@ from falcon.testing import TestClient
 from sqlalchemy import func, select, update
 
 from api.app import Surroundings, create_app
+from migrations.ingest import open_source
 from ops.health_metrics import HealthCollector
 from ops.health_watch import Watch
 from snapshots import settings
 from snapshots.tables import refresh
 from tests.api.arrange import Api, Moment
 from tests.ops.promql import Scrapes
-from tests.ops.scraping import API_JOB, samples
+from tests.ops.scraping import API_JOB, RECEIVER_JOB, samples
+from tests.telemetry.receiver import receiver_over
 from worker import ledger
 from worker import refresh as engine
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
     from tests.ops.promql import Series
+    from tests.telemetry.receiver import Receiver
 
 
 @dataclass
@@ -37,6 +40,7 @@ class System:
     worker: Engine
     reader: Engine
     authenticator: Engine
+    ingest: Engine
     broker: redis.Redis
     settings: Settings
     stored: Scrapes = field(default_factory=Scrapes)
@@ -68,6 +72,11 @@ class System:
         app = create_app(self.reader, self.authenticator, settings.load(**options), around)
         return Api(TestClient(app), self.owner, self.moment)
 
+    def receiver(self) -> Receiver:
+        """Return a receiver over the database, whose role may write the source tables."""
+        self.change(open_source)
+        return receiver_over(self.ingest, self.authenticator, self.owner)
+
     def scrape(self, after_s: float = 0.0) -> None:
         """Store what the exporter tells."""
         self.now_s += after_s
@@ -85,6 +94,11 @@ class System:
         """Store what a read layer tells."""
         self.now_s += after_s
         self.store(samples(api.client.simulate_get("/metrics").text, API_JOB))
+
+    def scrape_receiver(self, receiver: Receiver, after_s: float = 0.0) -> None:
+        """Store what a receiver tells."""
+        self.now_s += after_s
+        self.store(samples(receiver.client.simulate_get("/metrics").text, RECEIVER_JOB))
 
     def store(self, found: Mapping[Series, float]) -> None:
         """Store samples."""

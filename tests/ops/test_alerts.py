@@ -18,9 +18,11 @@ from snapshots import settings
 from snapshots.facts import dirty_run
 from snapshots.tables import freshness, quarantine, refresh
 from tests.api.arrange import SNAPSHOT_PATHS
+from tests.ops.composition import SERVICES
 from tests.ops.monitored import alerts, dashboard, load, rules
 from tests.ops.promql import Scrapes, parse
-from tests.ops.scraping import API_JOB, EXPORTER_JOB
+from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB
+from tests.telemetry.spans import agent
 from worker import ledger
 from worker.app import SENT_AT
 from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
@@ -152,6 +154,36 @@ def requests_are_refused(system: System) -> None:
         system.scrape_api(api, after_s=30)
 
 
+def a_right_is_taken_away(system: System) -> None:
+    receiver = system.receiver()
+    system.change(lambda conn: conn.execute(text("revoke insert on public.runs from activity_ingest")))
+    system.scrape_receiver(receiver)
+
+
+def a_span_is_not_written(system: System) -> None:
+    receiver = system.receiver()
+    assert receiver.send(agent()).status_code == 200
+    late = "update signals.ingested_trace set pending_since = pending_since - interval '1201 seconds'"
+    system.change(lambda conn: conn.execute(text(late)))
+    system.scrape_receiver(receiver)
+
+
+def rounds_fail(system: System) -> None:
+    receiver = system.receiver()
+    for _ in range(2):
+        for _ in range(9):
+            receiver.assembler.metrics.failed()
+        system.scrape_receiver(receiver, after_s=30)
+
+
+def spans_are_not_kept(system: System) -> None:
+    receiver = system.receiver()
+    system.change(lambda conn: conn.execute(text("revoke insert on signals.ingested_span from activity_ingest")))
+    for _ in range(2):
+        assert receiver.send(agent()).status_code == 500
+        system.scrape_receiver(receiver, after_s=30)
+
+
 #: For each alert, what it is about.
 PLANTED: Final[Mapping[str, Callable[[System], None]]] = {
     "ActivitySignalStale": one_slot_is_left_behind,
@@ -174,6 +206,11 @@ PLANTED: Final[Mapping[str, Callable[[System], None]]] = {
     "ActivityBrokerDown": the_broker_is_away,
     "ActivityApiErrors": requests_end_in_errors,
     "ActivityApiRefusals": requests_are_refused,
+    "ActivityReceiverDown": a_job_is_down(RECEIVER_JOB),
+    "ActivityReceiverNotReady": a_right_is_taken_away,
+    "ActivitySpansWait": a_span_is_not_written,
+    "ActivityAssemblyFailing": rounds_fail,
+    "ActivityReceiverErrors": spans_are_not_kept,
 }
 
 
@@ -215,11 +252,28 @@ def test_each_alert_is_planted_and_says_what_is_wrong() -> None:
         assert rule["annotations"]["summary"]
 
 
-def test_prometheus_scrapes_both_and_reads_the_alerts() -> None:
+def test_an_alert_on_the_receiver_is_silent_while_all_goes_well(system: System) -> None:
+    receiver = system.receiver()
+    for _ in range(3):
+        assert receiver.send(agent()).status_code == 200
+        receiver.round()
+        system.scrape_receiver(receiver, after_s=30)
+
+    names = [rule for rule in alerts() if rule.startswith(("ActivityReceiver", "ActivitySpans", "ActivityAssembly"))]
+    assert [name for name in names if system.stored.fires(alerts()[name], system.now_s)] == []
+    assert len(names) == 5
+
+
+def test_prometheus_scrapes_each_container_and_reads_the_alerts() -> None:
     config = load("prometheus.yml")
 
-    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
-    assert targets == {API_JOB: ["api:8000"], EXPORTER_JOB: ["exporter:9108"]}
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert set(jobs) == {API_JOB, EXPORTER_JOB, RECEIVER_JOB}
+    assert jobs[API_JOB]["static_configs"][0]["targets"] == ["api:8000"]
+    assert jobs[EXPORTER_JOB]["static_configs"][0]["targets"] == ["exporter:9108"]
+    assert jobs[RECEIVER_JOB]["dns_sd_configs"] == [{"names": ["receive"], "type": "A", "port": 4318}]
+    for service in ("api", "exporter", "receive", "prometheus"):
+        assert "monitoring" in SERVICES[service]["networks"]
     assert config["rule_files"] == ["alerts.yml"]
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, func, select, text
 
 from api.app import create_app as create_api
 from migrations import capture
+from migrations.ingest import open_source
 from ops.commands.status import status
 from ops.embedded.valkey import ValkeyServer
 from ops.health_metrics import HealthCollector
@@ -23,14 +24,16 @@ from ops.health_watch import KEPT_S, Watch
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.settings import Settings
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, SIGNALS, WORKER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE, READER_ROLE, SIGNALS, WORKER_ROLE
 from snapshots.tables import refresh
 from tests.api.arrange import SNAPSHOT_PATHS, Api, Moment
 from tests.factories import insert_run
 from tests.ops.monitored import alerts, panels
 from tests.ops.processes import free_port, running, until
 from tests.ops.promql import Scrapes, Selector, parse, parts
-from tests.ops.scraping import API_JOB, EXPORTER_JOB, fetch, samples, value
+from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB, fetch, samples, value
+from tests.telemetry.receiver import receiver_over
+from tests.telemetry.spans import agent
 from worker import ledger
 from worker.app import create_app
 from worker.schedule import RECONCILE
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from tests.postgres import Server
 
 TENANT = "a-tenant-of-the-test"
+JOBS = (API_JOB, EXPORTER_JOB, RECEIVER_JOB)
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 _DISCONNECT = text(
     "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -54,17 +58,19 @@ _DISCONNECT = text(
 
 @dataclass(frozen=True)
 class Seen:
-    """What a whole system showed of itself: both scrapes, and `activity status`."""
+    """What a whole system showed of itself: its scrapes, and `activity status`."""
 
     exporter: str
     api: str
+    receiver: str
     status: Mapping[str, object]
     exit_code: int
 
     @property
     def samples(self) -> dict[Series, float]:
-        """Return both scrapes as Prometheus would store them."""
-        return samples(self.exporter, EXPORTER_JOB) | samples(self.api, API_JOB)
+        """Return the scrapes as Prometheus would store them."""
+        told = {EXPORTER_JOB: self.exporter, API_JOB: self.api, RECEIVER_JOB: self.receiver}
+        return {key: found for job, words in told.items() for key, found in samples(words, job).items()}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +92,7 @@ def seen(server: Server, valkey_url: str, private_folder: Path) -> Iterator[Seen
             patch.setenv(name, variable)
         found = _observe(owner, variables, private_folder / "exporter")
         client.flushall()
-    yield replace(found, api=_api(server, database, owner))
+    yield replace(found, api=_api(server, database, owner), receiver=_receiver(server, database, owner))
     owner.dispose()
     server.drop_database(database)
 
@@ -103,7 +109,7 @@ def _observe(owner: Engine, variables: Mapping[str, str], folder: Path) -> Seen:
         until(lambda: _is_whole(port), "everything in one scrape")
         shown = CliRunner().invoke(status, ["--json"])
         assert shown.output, shown.exception
-        return Seen(fetch(port)[1], "", json.loads(shown.output), shown.exit_code)
+        return Seen(fetch(port)[1], "", "", json.loads(shown.output), shown.exit_code)
 
 
 def _compare(owner: Engine, current: Settings) -> None:
@@ -143,6 +149,20 @@ def _api(server: Server, database: str, owner: Engine) -> str:
     return shown
 
 
+def _receiver(server: Server, database: str, owner: Engine) -> str:
+    """Return the metrics of a receiver that has taken a trace in and written it."""
+    ingest, authenticator = (connect(server.url_as(role, database)) for role in (INGEST_ROLE, AUTHENTICATOR_ROLE))
+    with owner.begin() as conn:
+        open_source(conn)
+    receiver = receiver_over(ingest, authenticator, owner)
+    assert receiver.send(agent()).status_code == 200
+    receiver.round(after_s=31)
+    shown = receiver.client.simulate_get("/metrics").text
+    for engine in (ingest, authenticator):
+        engine.dispose()
+    return shown
+
+
 def test_a_healthy_system_says_so(seen: Seen) -> None:
     found = seen.samples
 
@@ -162,14 +182,14 @@ def test_no_alert_is_raised_over_a_healthy_system(seen: Seen) -> None:
     stored = Scrapes()
     for at_s in (0, 60):
         stored.add(at_s, seen.samples)
-        stored.add(at_s, {("up", frozenset({("job", job)})): 1.0 for job in (API_JOB, EXPORTER_JOB)})
+        stored.add(at_s, {("up", frozenset({("job", job)})): 1.0 for job in JOBS})
 
     assert [name for name, expression in alerts().items() if stored.fires(expression, 60)] == []
 
 
 @pytest.mark.parametrize("expression", [*alerts().values(), *panels()])
 def test_what_alerts_and_panels_name_is_there(seen: Seen, expression: str) -> None:
-    known: dict[str, dict[str, set[str]]] = {"up": {"job": {API_JOB, EXPORTER_JOB}}}
+    known: dict[str, dict[str, set[str]]] = {"up": {"job": set(JOBS)}}
     for name, labels in seen.samples:
         for label, word in labels:
             known.setdefault(name, {}).setdefault(label, set()).add(word)

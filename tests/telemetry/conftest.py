@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from falcon.testing import TestClient
 
 from migrations import ingest
-from ops.keys import create_key
-from ops.receiving.app import create_app
-from ops.receiving.assembler import Assembler
-from ops.receiving.metrics import Metrics
-from ops.telemetry.prices import Prices
-from snapshots import settings
 from snapshots.database import connect
-from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_CAPABILITY, INGEST_ROLE
-from tests.telemetry.receiver import Receiver
-from tests.telemetry.spans import TENANT
+from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE
+from tests.telemetry.receiver import receiver_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tests.postgres import Server
+    from tests.telemetry.receiver import Receiver
 
 
 @pytest.fixture
@@ -42,18 +35,6 @@ def receiver(server: Server, fresh_database: str, engine: Engine) -> Iterator[Re
     """Yield a receiver without a process; rounds are made by hand."""
     own = connect(server.url_as(INGEST_ROLE, fresh_database))
     keys = connect(server.url_as(AUTHENTICATOR_ROLE, fresh_database))
-    current = settings.load(ingest_max_body_mb=1, ingest_quiet_s=30, ingest_max_wait_s=900)
-    metrics = Metrics()
-    with engine.begin() as conn:
-        made = {tenant: create_key(conn, tenant, capabilities=[INGEST_CAPABILITY]) for tenant in (TENANT, "globex")}
-        reading = create_key(conn, TENANT).token
-    client = TestClient(create_app(own, keys, current, metrics))
-    yield Receiver(
-        client,
-        Assembler(own, current, Prices(), metrics),
-        engine,
-        {tenant: key.token for tenant, key in made.items()},
-        reading,
-    )
+    yield receiver_over(own, keys, engine)
     own.dispose()
     keys.dispose()

@@ -6,19 +6,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from falcon.testing import TestClient
 from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from sqlalchemy import func, select, text
 
+from ops.keys import create_key
 from ops.receiving.answers import JSON, PROTOBUF
+from ops.receiving.app import create_app
+from ops.receiving.assembler import Assembler
+from ops.receiving.metrics import Metrics
+from ops.telemetry.prices import Prices
+from snapshots import settings
+from snapshots.signals import INGEST_CAPABILITY
 from tests.telemetry.spans import TENANT, body
 
 if TYPE_CHECKING:
-    from falcon.testing import Result, TestClient
+    from falcon.testing import Result
     from sqlalchemy import Engine
 
-    from ops.receiving.assembler import Assembler
     from ops.telemetry.assembling import Assembly
     from tests.telemetry.spans import Document
 
@@ -60,6 +67,18 @@ class Receiver:
         """Return the skills of all steps, in order."""
         found = self.rows("select skill_id from public.aos_trace_steps order by trace_id, step_index")
         return [row["skill_id"] for row in found]
+
+
+def receiver_over(own: Engine, keys: Engine, owner: Engine) -> Receiver:
+    """Return a receiver without a process; `own` is an engine of the ingest role, `keys` of the authenticator's."""
+    current = settings.load(ingest_max_body_mb=1, ingest_quiet_s=30, ingest_max_wait_s=900)
+    metrics = Metrics()
+    with owner.begin() as conn:
+        made = {tenant: create_key(conn, tenant, capabilities=[INGEST_CAPABILITY]) for tenant in (TENANT, "globex")}
+        reading = create_key(conn, TENANT).token
+    client = TestClient(create_app(own, keys, current, metrics))
+    assembler = Assembler(own, current, Prices(), metrics)
+    return Receiver(client, assembler, owner, {tenant: key.token for tenant, key in made.items()}, reading)
 
 
 def refusal_of(result: Result) -> str:
