@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import chain
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ops.explaining import census
 from ops.explaining.measuring import live_findings, signal_findings
+from ops.explaining.ticking import tick_findings
 from snapshots import database, settings
 from snapshots.signals import SIGNALS, check_signal
 
@@ -42,8 +43,9 @@ def _findings(signals: Sequence[str], tenant: str | None) -> Iterator[Finding]:
     with worker.connect() as conn:
         counted = census.take(conn)
     tenants, chosen = counted.chosen(tenant), list(dict.fromkeys(signals)) or SIGNALS
-    for scope in (*tenants, None):
-        yield from chain.from_iterable(signal_findings(worker, current, name, scope, counted) for name in chosen)
+    for scope, name in product((*tenants, None), chosen):
+        yield from signal_findings(worker, current, name, scope, counted)
+        yield from tick_findings(worker, current, name, scope, counted)
     worker.dispose()
     if not signals:
         reader = database.connect(database.url_of(current, "reader"), name="activity explain")

@@ -101,6 +101,10 @@ class Census:
             if view in self.tables
         }
 
+    def crumbs(self, part: str) -> dict[str, Extent]:
+        """Return the source tables as a few keys have part in them: next to none, whosesoever they are."""
+        return {each.name: Extent(each.blocks, 0.0, part) for each in self.tables.values()}
+
 
 def take(conn: Connection) -> Census:
     """Count the rows of every tenant, by one scan of the runs and one of the traces."""

@@ -50,8 +50,8 @@ def signal_findings(
 ) -> Iterator[Finding]:
     """Yield a finding per step of the signal, each run twice: once for its rows, then warm for its plan."""
     signal, read_so_far = SIGNALS[name], 0
-    with _undone(engine, _refresh_limits(settings)) as conn:
-        parameters = signal.parameters(settings, _now(conn), None if tenant is None else [tenant])
+    with undone(engine, refresh_limits(settings)) as conn:
+        parameters = signal.parameters(settings, now_of(conn), None if tenant is None else [tenant])
         for step in signal.steps:
             stage.empty(conn, step.stage)
             query = queries.load(step.query)
@@ -70,7 +70,7 @@ def live_findings(engine: Engine, settings: Settings, tenant: str, census: Censu
     }
     for request in LIVE_REQUESTS:
         statement = live_statement(request, tenant, settings)
-        with _undone(engine, scope) as conn:
+        with undone(engine, scope) as conn:
             conn.execute(statement).all()
             plan = explain(conn, statement, {})
         yield _found(request, tenant, plan.rows_of(census.sources), plan, census)
@@ -88,7 +88,8 @@ def _found(query: str, tenant: str | None, rows: int, plan: Plan, census: Census
     return Finding(query, tenant, rows, plan, verdict)
 
 
-def _refresh_limits(settings: Settings) -> Mapping[str, str]:
+def refresh_limits(settings: Settings) -> Mapping[str, str]:
+    """Return what a refresh's transaction is held to, by setting of the server."""
     return {
         "statement_timeout": _timeout(settings),
         "work_mem": f"{settings.refresh_work_mem_mb}MB",
@@ -102,7 +103,7 @@ def _timeout(settings: Settings) -> str:
 
 
 @contextmanager
-def _undone(engine: Engine, limits: Mapping[str, str]) -> Iterator[Connection]:
+def undone(engine: Engine, limits: Mapping[str, str]) -> Iterator[Connection]:
     """Yield a connection in a transaction under `limits` that leaves nothing behind."""
     with engine.connect() as conn:
         conn.execute(select(*(func.set_config(name, value, True) for name, value in limits.items())))  # noqa: FBT003  # set_config's own third position
@@ -112,6 +113,7 @@ def _undone(engine: Engine, limits: Mapping[str, str]) -> Iterator[Connection]:
             conn.rollback()
 
 
-def _now(conn: Connection) -> datetime:
+def now_of(conn: Connection) -> datetime:
+    """Return the database's present."""
     now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
     return now

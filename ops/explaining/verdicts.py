@@ -22,10 +22,11 @@ TINY_BLOCKS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A source table: its size in blocks, and which share of its rows, 0 to 1, is the tenant's."""
+    """A source table: its size in blocks, and which share of its rows, 0 to 1, belongs to what is read: the `part`."""
 
     blocks: int
     share: float
+    part: str = "the tenant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _excuse(relation: str, extent: Extent) -> str:
 
 
 def _share(relation: str, extent: Extent) -> str:
-    return f"Seq Scan of {relation}, of which the tenant has {_percent(extent.share)} %"
+    return f"Seq Scan of {relation}, of which {extent.part} has {_percent(extent.share)} %"
 
 
 def _percent(share: float) -> str:

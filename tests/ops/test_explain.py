@@ -13,6 +13,7 @@ from ops.cli import main
 from ops.explaining import verdicts
 from ops.explaining.measuring import explain
 from ops.explaining.queries import LIVE_REQUESTS, live_statement
+from ops.explaining.ticking import MARKED
 from ops.explaining.verdicts import judge_spills
 from snapshots import settings
 from snapshots.database import connect
@@ -54,6 +55,12 @@ STEPS: Final = """
 insert into aos_trace_steps (trace_id, step_index, skill_id, duration_ms, retry_count)
 select trace_id, n, 'skill-' || n % 2, 6000, n % 3 from aos_traces cross join generate_series(0, 5) as n
 """
+#: What a tick reads of the source for changed keys, by signal.
+CHANGED: Final = {
+    "patterns": "pattern_facts, changed",
+    "cost": "cost_changed_agents",
+    "attention": "attention_facts, changed",
+}
 #: The indexes of a table that no constraint stands on.
 INDEXES_OF: Final = text("""
 select indexrelid::regclass::text from pg_index left join pg_constraint on conindid = indexrelid
@@ -151,6 +158,8 @@ def test_every_step_and_live_query_passes_for_the_largest_and_the_middle_tenant(
     assert code == 0
     assert {(each["query"], each["tenant"]) for each in findings} == {
         *((query, tenant) for query in steps for tenant in (GIANT, SMALL, None)),
+        *((query, tenant) for query in CHANGED.values() for tenant in (GIANT, SMALL)),
+        *((rules.clock, None) for rules in RULES.values()),
         *((query, tenant) for query in LIVE_REQUESTS for tenant in (GIANT, SMALL)),
     }
 
@@ -208,10 +217,36 @@ def test_a_source_table_without_its_indexes_fails(
     code, findings = ask(own)
 
     reasons = {query: reason for (query, tenant), reason in failed(findings).items() if tenant == SMALL}
+    ticks = {query: reasons.pop(query) for query in CHANGED.values() if query in reasons}
     assert code == 1
     assert queries <= reasons.keys()
     assert all(reason.startswith(f"Seq Scan of {table}, of which the tenant has 1 %") for reason in reasons.values())
-    assert not [query for query, tenant in failed(findings) if tenant is None]
+    assert all(reason.startswith(f"Seq Scan of {table}, of which what changed has 0 %") for reason in ticks.values())
+    assert {query for query, tenant in failed(findings) if tenant is None} <= {each.clock for each in RULES.values()}
+
+
+def test_a_tick_reads_what_changed_and_no_more(ask: Ask, filled: str) -> None:
+    _, findings = ask(filled, "--tenant", GIANT)
+
+    rows = {(each["query"], each["tenant"]): each["rows"] for each in findings}
+    reasons = {(each["query"], each["tenant"]): each["reason"] for each in findings}
+    assert rows["attention_facts, changed", GIANT] <= MARKED
+    # Of each of the newest traces: itself, and its steps.
+    assert MARKED < rows["pattern_facts, changed", GIANT] < rows["pattern_facts", GIANT] / 2
+    assert reasons["pattern_facts, changed", GIANT] == "by index: aos_trace_steps, aos_traces"
+    assert reasons["cost_changed_agents", GIANT] == "by index: runs"
+
+
+def test_a_tick_that_reads_a_table_whole_fails_for_the_largest_tenant_too(ask: Ask, own: str) -> None:
+    names = execute(own, INDEXES_OF.text.replace(":table", "'runs'"))
+    execute(own, "alter table runs drop constraint runs_pkey cascade", *(f"drop index {name}" for name in names))
+
+    code, findings = ask(own, "--signal", "attention", "--tenant", GIANT)
+
+    assert code == 1
+    assert failed(findings)["attention_facts, changed", GIANT].startswith(
+        "Seq Scan of runs, of which what changed has 0 %"
+    )
 
 
 def test_a_page_of_runs_that_is_sorted_on_disk_fails(ask: Ask, fresh_database: str) -> None:
@@ -249,8 +284,10 @@ def test_the_plans_of_a_refresh_have_the_memory_of_a_refresh(
 def test_named_signals_are_explained_without_the_live_queries(ask: Ask, filled: str) -> None:
     _, findings = ask(filled, "--signal", "cost", "--signal", "attention", "--signal", "cost")
 
-    expected = [step.query for name in ("cost", "attention") for step in RULES[name].steps]
-    assert [each["query"] for each in findings] == expected * 3
+    steps = {name: [step.query for step in RULES[name].steps] for name in ("cost", "attention")}
+    of_tenant = [query for name, queries in steps.items() for query in (*queries, CHANGED[name])]
+    of_all = [query for name, queries in steps.items() for query in (*queries, RULES[name].clock)]
+    assert [each["query"] for each in findings] == [*of_tenant, *of_tenant, *of_all]
 
 
 def test_the_table_says_what_the_json_says(
