@@ -107,6 +107,11 @@ IDEMPOTENCY_KEY: Final = {
 }
 CHANGES: Final = (
     query("since", _CURSOR | {"maxLength": changes.MAX_CURSOR_CHARS}, "A cursor: only changes after it."),
+    query(
+        "before",
+        _CURSOR | {"maxLength": changes.MAX_CURSOR_CHARS},
+        "A cursor, or `now`: only changes before it, the newest first; not with `since`.",
+    ),
     _limit(changes.DEFAULT_LIMIT, changes.MAX_LIMIT),
 )
 HISTORY: Final = (

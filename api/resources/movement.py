@@ -31,7 +31,7 @@ class Changes(Endpoint):
 
     def answer(self, caller: Caller, query: Query, req: Request, resp: Response) -> None:
         """Send the next page; nobody may keep it."""
-        page = changes.ChangeList.of(query, caller.tenant_id)
+        page = changes.asked_for(query, caller.tenant_id)
         resp.data = wire.dump(page.body(self._reader.rows(page.statement(), tenant_id=caller.tenant_id)))
         resp.set_header("Cache-Control", "no-store")
 

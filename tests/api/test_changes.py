@@ -62,6 +62,55 @@ def test_pages_follow_each_other(api: Api) -> None:
     assert page(api, third["next_cursor"])["changes"] == []
 
 
+def back(api: Api, before: str, limit: int = 2, tenant: str = "acme") -> dict[str, Any]:
+    result = api.get(PATH, params={"before": before, "limit": str(limit)}, tenant=tenant)
+    assert result.status_code == 200, result.text
+    body: dict[str, Any] = result.json
+    return body
+
+
+def test_the_newest_come_first_and_pages_go_back(api: Api) -> None:
+    for number in range(1, 6):
+        api.record_change(number)
+
+    first = back(api, "now")
+    second = back(api, first["next_cursor"])
+    third = back(api, second["next_cursor"])
+
+    assert [numbers(each) for each in (first, second, third)] == [[5, 4], [3, 2], [1]]
+    assert [each["has_more"] for each in (first, second, third)] == [True, True, False]
+    assert numbers(back(api, third["next_cursor"])) == []
+    assert numbers(back(api, "now", tenant="globex")) == []
+
+
+def test_going_back_ends_where_changes_are_no_longer_kept(api: Api) -> None:
+    for number in range(1, 5):
+        api.record_change(number)
+    with api.owner.begin() as conn:
+        conn.execute(delete(signal_change).where(signal_change.c.change_no <= 2))
+
+    page_back = back(api, "now", limit=10)
+
+    assert (numbers(page_back), page_back["has_more"]) == ([4, 3], False)
+
+
+def test_back_and_forth_at_once_is_refused(api: Api) -> None:
+    cursor = page(api)["next_cursor"]
+
+    result = api.get(PATH, params={"before": "now", "since": cursor})
+
+    assert_problem(result, 400, "invalid_parameter")
+    assert "before" in result.json["detail"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "e30"])
+def test_a_cursor_back_that_nobody_made_is_refused(api: Api, cursor: str) -> None:
+    result = api.get(PATH, params={"before": cursor})
+
+    assert_problem(result, 400, "invalid_parameter")
+    assert "before" in result.json["detail"]
+
+
 def test_the_cursor_of_any_change_goes_on_behind_it(api: Api) -> None:
     for number in range(1, 4):
         api.record_change(number)
@@ -100,7 +149,8 @@ def test_a_cursor_of_numbers_that_began_anew_is_refused(api: Api) -> None:
     with api.owner.begin() as conn:
         conn.execute(update(change_counter).values(stream="another"))
 
-    assert_problem(api.get(PATH, params={"since": cursor}), 410, "cursor_expired")
+    for name in ("since", "before"):
+        assert_problem(api.get(PATH, params={name: cursor}), 410, "cursor_expired")
 
 
 def test_a_cursor_of_another_tenant_is_refused(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -15,30 +16,36 @@ if TYPE_CHECKING:
     from tests.browser.conftest import Profile
     from tests.browser.stack import Stack
 
-TENANT: Final = "decider"
+_NUMBERS: Final = count()
 
 
 @pytest.fixture
-def run_id(stack: Stack) -> Iterator[str]:
+def tenant() -> str:
+    """Return a tenant of this test's own: what was decided about another's item says nothing of it."""
+    return f"decider-{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def run_id(stack: Stack, tenant: str) -> Iterator[str]:
     """Yield a run that needs attention, of a tenant that has no other."""
-    planted = stack.plant(TENANT)
+    planted = stack.plant(tenant)
     stack.refreshed()
     yield planted
-    stack.remove(TENANT)
+    stack.remove(tenant)
 
 
 @pytest.fixture
-def page(new_profile: Callable[..., Profile], stack: Stack, run_id: str) -> Page:
+def page(new_profile: Callable[..., Profile], stack: Stack, tenant: str, run_id: str) -> Page:
     """Return the overview of somebody who may decide, with that run in the queue."""
     profile = new_profile()
-    profile.log_in(stack.key(TENANT))
+    profile.log_in(stack.key(tenant))
     opened = profile.open()
     expect(opened.locator("#queue .item", has_text=run_id)).to_be_visible()
     return opened
 
 
 def test_an_item_is_acknowledged_and_reopened_and_others_see_who_did(
-    page: Page, new_profile: Callable[..., Profile], stack: Stack, run_id: str
+    page: Page, new_profile: Callable[..., Profile], stack: Stack, tenant: str, run_id: str
 ) -> None:
     item = page.locator("#queue .item", has_text=run_id)
     item.hover()
@@ -47,7 +54,7 @@ def test_an_item_is_acknowledged_and_reopened_and_others_see_who_did(
     expect(page.get_by_role("status")).to_contain_text(f"Acknowledged: {run_id}")
 
     reader = new_profile()
-    reader.log_in(stack.key(TENANT, READING))
+    reader.log_in(stack.key(tenant, READING))
     seen = reader.open().locator("#queue .item", has_text=run_id)
     expect(seen.locator(".triage-state")).to_contain_text("Acknowledged by ")
     expect(seen.get_by_role("button")).to_have_count(0)
@@ -114,8 +121,9 @@ def test_a_notice_goes_by_itself_unless_somebody_is_at_it(page: Page, run_id: st
     expect(notice).to_be_empty()
 
 
-def test_what_is_snoozed_counts_nowhere_until_it_is_shown(new_profile: Callable[..., Profile], stack: Stack) -> None:
-    tenant = "counter"
+def test_what_is_snoozed_counts_nowhere_until_it_is_shown(
+    new_profile: Callable[..., Profile], stack: Stack, tenant: str
+) -> None:
     stack.add_runs(tenant, risk_level="AT_RISK", status="failed")
     stack.refreshed()
     profile = new_profile()

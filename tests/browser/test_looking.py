@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import Locator, Page, expect
 
 from ops.demo.agents import DEMO_TENANT
+from tests.browser.pictures import small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,7 @@ RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pr
 BUDGET_BYTES: Final = 150_000
 #: Loopback, two cores, other tests beside: without them it is a fraction of this.
 FIRST_PAINT_MS: Final = 1000
-VIEWS: Final = ("overview", "run", "agent", "runs", "login", "help", "triage")
+VIEWS: Final = ("overview", "run", "agent", "runs", "changes", "login", "help", "triage")
 
 
 def show(profile: Profile, view: str) -> Page:
@@ -34,9 +37,10 @@ def show(profile: Profile, view: str) -> Page:
         expect(page.locator("#steps .step").first).to_be_visible()
         page.get_by_text("The same as a table").click()
         return page
-    routes = {"agent": "#/agent/refund-agent", "runs": "#/runs?status=failed"}
+    routes = {"agent": "#/agent/refund-agent", "runs": "#/runs?status=failed", "changes": "#/changes"}
     page = profile.open(routes.get(view, "#/"))
-    shown = {"agent": "#history .dot", "runs": "#runs tbody tr", "login": "#key"}.get(view, "#cost .agent")
+    waits = {"agent": "#history .dot", "runs": "#runs tbody tr", "changes": "#changes .change", "login": "#key"}
+    shown = waits.get(view, "#cost .agent")
     expect(page.locator(shown).first).to_be_visible()
     if view == "triage":
         page.locator("#queue .item").first.hover()
@@ -81,7 +85,7 @@ def test_axe_would_find_something(profile: Profile) -> None:
     assert any(each.startswith("color-contrast") for each in violations(page))
 
 
-@pytest.mark.parametrize("view", ["overview", "run", "agent", "runs", "login"])
+@pytest.mark.parametrize("view", ["overview", "run", "agent", "runs", "changes", "login"])
 def test_360_pixels_are_wide_enough(new_profile: Callable[..., Profile], view: str) -> None:
     page = show(new_profile(viewport={"width": 360, "height": 740}, reduced_motion="reduce"), view)
 
@@ -136,6 +140,20 @@ def test_every_target_is_large_enough(profile: Profile) -> None:
     )
 
     assert small == []
+
+
+def test_a_picture_for_the_documentation_is_small_and_looks_alike(new_profile: Callable[..., Profile]) -> None:
+    page = show(new_profile(viewport={"width": 2560, "height": 1300}), "overview")
+    taken = page.screenshot()
+
+    reduced = small(taken)
+
+    with Image.open(io.BytesIO(taken)) as before, Image.open(io.BytesIO(reduced)) as after:
+        assert before.size == after.size
+        difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
+        assert max(ImageStat.Stat(difference).mean) < 1
+    # The largest of the documentation's pictures, which together may weigh 600 kB.
+    assert len(reduced) < min(200_000, len(taken) / 2)
 
 
 def test_a_wide_screen_is_used(new_profile: Callable[..., Profile]) -> None:

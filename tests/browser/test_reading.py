@@ -166,6 +166,42 @@ def test_small_lines_are_drawn_after_two_refreshes(profile: Profile) -> None:
     assert re.fullmatch(r"0\.\d\d (just now|\d+ \w+ ago), 0\.\d\d now", str(lines.first.get_attribute("aria-label")))
 
 
+def test_changes_are_told_the_newest_first_and_lead_to_what_changed(
+    new_profile: Callable[..., Profile], stack: Stack
+) -> None:
+    tenant = "changer"
+    stack.add_runs(tenant, risk_level="AT_RISK", status="failed")
+    stack.refreshed()
+    stack.remove(tenant)
+    [run_id, *_] = stack.add_runs(tenant, risk_level="VIOLATED", status="failed")
+    stack.refreshed()
+    profile = new_profile()
+    profile.log_in(stack.key(tenant))
+    page = profile.open()
+    try:
+        page.get_by_role("link", name="Changes").click()
+        kinds = page.locator("#changes .change .chip")
+        expect(kinds).to_have_count(9)
+        # Both sets of three and the one agent are new, and the first three have left again.
+        assert sorted(kinds.all_inner_texts()) == ["Entered"] * 6 + ["Left"] * 3
+        times = [str(each.get_attribute("datetime")) for each in page.locator("#changes time").all()]
+        assert times == sorted(times, reverse=True)
+        page.locator("#changes .change", has_text=run_id).get_by_role("link").click()
+        expect(page.get_by_role("heading", name=run_id)).to_be_visible()
+    finally:
+        stack.remove(tenant)
+
+
+def test_earlier_changes_are_a_page_away(profile: Profile) -> None:
+    page = profile.open("#/changes")
+    rows = page.locator("#changes .change")
+    expect(rows).to_have_count(20)
+
+    page.get_by_role("button", name="Show earlier ones").click()
+
+    expect(rows.nth(20)).to_be_visible()
+
+
 def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) -> None:
     page = profile.open()
     page.locator("#status").get_by_role("link", name="Succeeded").click()

@@ -12,6 +12,7 @@ import { Logo } from "./ui/logo";
 import { NoticeBar, pressUndo, type Notice } from "./ui/notice";
 import { Empty, Loading, Trouble } from "./ui/parts";
 import { AgentView } from "./views/agent";
+import { ChangesView } from "./views/changes";
 import { FreshnessStrip } from "./views/freshness";
 import { Help } from "./views/help";
 import { Login } from "./views/login";
@@ -89,6 +90,7 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
     { keys: "g p", words: "Go to the patterns", run: go("patterns") },
     { keys: "g c", words: "Go to the cost", run: go("cost") },
     { keys: "g r", words: "Go to the runs", run: () => (location.hash = "#/runs") },
+    { keys: "g h", words: "Go to the changes", run: () => (location.hash = "#/changes") },
     ...(page.can("activity.triage")
       ? [
           { keys: "a", words: "Acknowledge the item", run: () => press("a") },
@@ -129,6 +131,9 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
           <a href="#/runs" aria-current={route.view === "runs" ? "page" : undefined}>
             Runs
           </a>
+          <a href="#/changes" aria-current={route.view === "changes" ? "page" : undefined}>
+            Changes
+          </a>
         </nav>
         <Find field={search} />
         <span class="tenant" title="The tenant that your key names">
@@ -164,6 +169,7 @@ function View({ route }: { route: Route }): JSX.Element {
   if (route.view === "run") return <RunView key={route.id} route={route} />;
   if (route.view === "agent") return <AgentView key={route.id} route={route} />;
   if (route.view === "runs") return <RunsView route={route} />;
+  if (route.view === "changes") return <ChangesView />;
   if (route.view === "unknown") return <NoSuchView route={route} />;
   return <Overview route={route} />;
 }
@@ -198,7 +204,8 @@ function Find({ field }: { field: { current: HTMLInputElement | null } }): JSX.E
 
 function useTitle(route: Route, session: Session): void {
   useEffect(() => {
-    const where = route.view === "unknown" ? "No such view" : route.id || (route.view === "runs" ? "Runs" : session.tenant_id);
+    const named = { unknown: "No such view", runs: "Runs", changes: "Changes", overview: session.tenant_id, run: route.id, agent: route.id };
+    const where = named[route.view];
     document.title = `${where} · Activity Signals`;
   }, [route.view, route.id, session.tenant_id]);
 }

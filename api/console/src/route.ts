@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 export interface Route {
-  view: "overview" | "runs" | "run" | "agent" | "unknown";
+  view: "overview" | "runs" | "changes" | "run" | "agent" | "unknown";
   id: string;
   query: URLSearchParams;
 }
@@ -12,7 +12,7 @@ export function parse(hash: string): Route {
   const query = new URLSearchParams(words);
   const [, view = "", ...rest] = path.split("/");
   const id = decode(rest.join("/"));
-  if (view === "runs") return { view, id: "", query };
+  if ((view === "runs" || view === "changes") && !id) return { view, id: "", query };
   if ((view === "run" || view === "agent") && id) return { view, id, query };
   if (path === "" || path === "/") return { view: "overview", id: "", query };
   return { view: "unknown", id: path, query };

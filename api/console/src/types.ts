@@ -247,6 +247,25 @@ export interface RunDetail {
   signals_withheld: string[];
 }
 
+export interface Change {
+  cursor: string;
+  at: string;
+  signal: SignalName;
+  kind: "entered" | "left" | "rose" | "fell" | "worsened";
+  fingerprint: string;
+  key: { run_id?: string; agent_id?: string; pattern_type?: string; skill_id?: string | null };
+  rank: number | null;
+  previous_rank: number | null;
+  value: number | null;
+  previous_value: number | null;
+}
+
+export interface ChangeList {
+  changes: Change[];
+  next_cursor: string;
+  has_more: boolean;
+}
+
 export interface Problem {
   status: number;
   error: string;

@@ -1,11 +1,11 @@
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { ApiError, read, withQuery } from "../api";
+import { withQuery } from "../api";
 import { COUNTED_MS, usePath } from "../context";
 import { plural, words } from "../format";
+import { usePages } from "../pages";
 import { usePoll } from "../poll";
 import { setQuery, type Route } from "../route";
-import type { Dimension, Problem, Run, RunList } from "../types";
+import type { Dimension, Run, RunList } from "../types";
 import { Empty, Panel, Select, Toggles, Trouble, When } from "../ui/parts";
 import { RunTable } from "./run_table";
 import { Withheld } from "./queue";
@@ -89,17 +89,11 @@ function Filters({ filters }: { filters: Filtered }): JSX.Element {
 }
 
 function Pages({ path, first }: { path: string; first: RunList }): JSX.Element {
-  const [more, setMore] = useState<{ items: Run[]; next: string | null; problem: Problem | null }>({ items: [], next: null, problem: null });
-  // A page that was asked for anew may have moved: what follows it is asked for again on demand.
-  useEffect(() => setMore({ items: [], next: null, problem: null }), [first.next_cursor]);
-  const next = more.items.length ? more.next : first.next_cursor;
-  const load = (): void => {
-    read<RunList>(`${path}&cursor=${encodeURIComponent(next ?? "")}`).then(
-      (answer) => setMore((before) => ({ items: [...before.items, ...(answer.body?.items ?? [])], next: answer.body?.next_cursor ?? null, problem: null })),
-      (ex: unknown) => ex instanceof ApiError && setMore((before) => ({ ...before, problem: ex.problem })),
-    );
-  };
-  const runs = [...first.items, ...more.items];
+  const { items: runs, next, problem, load } = usePages<RunList, Run>(first, {
+    itemsOf: (page) => page.items,
+    nextOf: (page) => page.next_cursor,
+    pathOf: (cursor) => `${path}&cursor=${encodeURIComponent(cursor)}`,
+  });
   if (runs.length === 0) {
     return (
       <Empty title="No run matches" tone="plain">
@@ -110,7 +104,7 @@ function Pages({ path, first }: { path: string; first: RunList }): JSX.Element {
   return (
     <>
       <RunTable runs={runs} />
-      {more.problem ? <Trouble problem={more.problem} hasData /> : null}
+      {problem ? <Trouble problem={problem} hasData /> : null}
       <footer class="panel-foot">
         <span class="dim">{plural(runs.length, "run")} shown</span>
         {next ? (
