@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _POOL_TIMEOUT_S: Final = 2
 #: Seconds that a request waits for a server that does not answer at all.
 _CONNECT_TIMEOUT_S: Final = 2
-
+#: Compiled statements that an engine remembers, and half as many again: a list's filters make one of each of their
+#: combinations, which takes a quarter of a megabyte.
+_STATEMENTS: Final = 16
 
 #: Connections of a process, at most one per thread: looking up keys takes few.
 _POOL_SIZE: Final[Mapping[Role, int]] = {"reader": 256, "auth": 2, "triage": 2}
@@ -82,4 +84,5 @@ def _engine(configured: Settings, role: Role) -> Engine:
         # Else each new connection asks for the ids of a type that we have no column of.
         use_native_hstore=False,
         hide_parameters=True,
+        query_cache_size=_STATEMENTS,
     )

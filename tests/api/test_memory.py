@@ -1,0 +1,24 @@
+"""What a process of the API may remember is bounded, whatever it is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import literal_column, select
+
+from api import wsgi
+from snapshots import settings
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_statements_of_many_shapes_are_not_all_remembered(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", database_url)
+    engine = wsgi._engine(settings.load(), "reader")  # noqa: SLF001  # as a process makes it
+    with engine.connect() as conn:
+        for number in range(100):
+            conn.execute(select(*(literal_column(f"{place}") for place in range(number + 1)))).all()
+
+    assert len(engine._compiled_cache) <= 24  # noqa: SLF001  # SQLAlchemy shows it nowhere else
+    engine.dispose()
