@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from worker import queries
+from worker import queries, stage
 from worker.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _composed(signal: str, settings: Settings, as_of: datetime) -> tuple[str, di
 def _without_stage(name: str) -> str:
     """Return the query over the CTEs in place of the stage; a view has no marks."""
     body = queries.load(name).text.text
-    for kept in ("trace", "run", "agent"):
-        nothing = f"(select cast(null as text) as {kept}_id where false)"
-        body = body.replace(f"pg_temp.stage_dirty_{kept}", nothing)
+    for marks in (stage.stage_dirty_trace, stage.stage_dirty_run, stage.stage_dirty_agent):
+        columns = ", ".join(f"cast(null as text) as {column.name}" for column in marks.columns)
+        body = body.replace(f"pg_temp.{marks.name}", f"(select {columns} where false)")
     return body.replace("pg_temp.", "")

@@ -23,8 +23,7 @@ def compute(conn: Connection, signal: Signal, scope: Scope, parameters: Mapping[
     What changed must have been noted before. Leaves the answers of the tenants in scope in `stage_content`.
     """
     for step in signal.steps:
-        query = step.changed_query if scope.extent == "changed" and step.changed_query else step.query
-        stage.fill(conn, queries.load(query), step.stage, parameters)
+        stage.fill(conn, queries.load(step.query), step.stage, parameters)
         if keep and step.kept is not None:
             merge(conn, step.kept, step.stage, scope)
             if scope.extent == "changed":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -83,9 +83,14 @@ def _cost_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
     return {
         "current_start": as_of - COST_CURRENT,
         "baseline_start": as_of - COST_BASELINE,
+        "baseline_date": _midnight(as_of - COST_BASELINE),
         "z_threshold": plain(settings.cost_z_threshold),
         **extras.cost_binds(settings),
     }
+
+
+def _midnight(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _cost_window(_: Settings, as_of: datetime) -> dict[str, str]:
@@ -168,7 +173,7 @@ _PATTERNS: Final = Signal(
         Step("pattern_facts", stage.stage_trace_fact, kept=_TRACE_FACTS),
         Step("pattern_runs", stage.stage_run_pattern, kept=_RUN_PATTERNS),
         Step("pattern_items", stage.stage_pattern_item),
-        Step("pattern_skills", stage.stage_pattern_skill, changed_query="pattern_changed_skills"),
+        Step("pattern_skills", stage.stage_pattern_skill),
         Step("pattern_content", stage.stage_content),
     ),
     item_stage=stage.stage_pattern_item,
@@ -188,7 +193,7 @@ _COST: Final = Signal(
     name="cost",
     rule_version="1.0",
     steps=(
-        Step("cost_agents", stage.stage_agent_cost, kept=_AGENT_COSTS, changed_query="cost_changed_agents"),
+        Step("cost_agents", stage.stage_agent_cost, kept=_AGENT_COSTS),
         Step("cost_items", stage.stage_cost_item),
         Step("cost_content", stage.stage_content),
     ),

@@ -45,10 +45,20 @@ class Outcome:
         return self.error or f"the receiver answered {self.status}"
 
 
-def send(target: Target, payload: bytes, headers: Mapping[str, str], trusted: ssl.SSLContext | None = None) -> Outcome:
-    """POST `payload` and return how that ended; `trusted` stands in for the system's certificates."""
+def send(
+    target: Target,
+    payload: bytes,
+    headers: Mapping[str, str],
+    trusted: ssl.SSLContext | None = None,
+    *,
+    total_s: float = TOTAL_S,
+) -> Outcome:
+    """POST `payload` and return how that ended, after `total_s` seconds at the latest.
+
+    `trusted` stands in for the system's certificates.
+    """
     connection = _connection(target, trusted)
-    watchdog = Timer(TOTAL_S, _hang_up, [connection])
+    watchdog = Timer(total_s, _hang_up, [connection])
     watchdog.daemon = True
     watchdog.start()
     try:

@@ -63,12 +63,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One query and the stage table it fills; `changed_query` is another one for the changed keys alone."""
+    """One query and the stage table it fills; what it reads when only some rows changed is the query's own affair."""
 
     query: str
     stage: Table
     kept: Kept | None = None
-    changed_query: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,12 @@ def _moved(conn: Connection, signal: Signal, parameters: dict[str, object], cens
 
 def _changed(conn: Connection, signal: Signal, tenant: str, parameters: dict[str, object], census: Census) -> Finding:
     step = signal.steps[0]
-    query = queries.load(step.changed_query or step.query)
+    query = queries.load(step.query)
     _mark(conn, signal, tenant)
     stage.fill(conn, query, step.stage, parameters)
     plan = explain(conn, query.text, {bind: parameters[bind] for bind in query.params})
     rows = plan.rows_of(census.sources)
-    title = step.changed_query or f"{step.query}, changed"
-    return Finding(title, tenant, rows, plan, judge(plan, census.crumbs("what changed"), rows))
+    return Finding(f"{step.query}, changed", tenant, rows, plan, judge(plan, census.crumbs("what changed"), rows))
 
 
 def _mark(conn: Connection, signal: Signal, tenant: str) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, make_url, select, text
 
 from migrations import capture, runner
 from ops.keys import create_key, list_keys
 from snapshots import settings
 from snapshots.facts import fact_state
+from snapshots.movement import item_state
 from snapshots.signals import READER_ROLE, SIGNALS, WORKER_ROLE
 from snapshots.source import TENANT_SETTING
 from snapshots.tables import SCHEMA, snapshot
+from snapshots.triage import triage, triage_event
 from tests.factories import insert_run
 from tests.migrations.catalog import describe
 from tests.migrations.conftest import build_host
@@ -46,6 +49,8 @@ def in_service(host_database: str, owner: Open) -> str:
             create_key(conn, tenant)
     assert _methods(owner(host_database)) == ["full"] * 3
     assert _methods(owner(host_database)) == ["incremental"] * 3
+    with owner(host_database).begin() as conn:
+        _snooze(conn, "acme", "acme-1")
     return host_database
 
 
@@ -60,6 +65,22 @@ def elsewhere(server: Server) -> Iterator[str]:
 def _plant(conn: Connection, tenant: str, run_id: str) -> None:
     started = {"state": "LIVE", "started_at": func.now(), "risk_level": "AT_RISK"}
     insert_run(conn, id=run_id, tenant_id=tenant, estimated_cost_usd=1, **started)
+
+
+def _snooze(conn: Connection, tenant: str, run_id: str) -> None:
+    """Say of a run in the queue that it was seen, and then that it can wait: two events make one state."""
+    known = select(item_state).where(item_state.c.tenant_id == tenant, item_state.c.key["run_id"].astext == run_id)
+    item = conn.execute(known).one()
+    said = {name: getattr(item, name) for name in ("tenant_id", "signal", "fingerprint", "key")} | {"actor": "anna"}
+    until = func.now() + timedelta(hours=1)
+    for action in ({"action": "acknowledge"}, {"action": "snooze", "until": until, "comment": "after lunch"}):
+        conn.execute(insert(triage_event).values(**said, **action))
+
+
+def _said(engine: Engine) -> list[list[object]]:
+    """Return what was said of items: every event, and the state that they make."""
+    with engine.connect() as conn:
+        return [[*conn.execute(select(table).order_by(table.c.event_no))] for table in (triage_event, triage)]
 
 
 def _methods(engine: Engine) -> list[str | None]:
@@ -82,6 +103,8 @@ def test_a_whole_database_is_restored_and_reads_every_row_once(
     assert methods == [["full"] * 3, ["incremental"] * 3]
     runner.check(elsewhere)
     assert describe(elsewhere, SCHEMA) == describe(in_service, SCHEMA)
+    assert [len(rows) for rows in _said(restored)] == [2, 1]
+    assert _said(restored) == _said(owner(in_service))
     with restored.connect() as conn:
         assert len(list_keys(conn)) == 2
         queue = conn.execute(select(snapshot.c.content).where(snapshot.c.tenant_id == "acme")).scalars().all()
@@ -117,6 +140,7 @@ def test_our_schema_alone_is_restored_beside_a_hosts_own_backup(
     after = [_methods(restored) for _ in range(2)]
 
     assert (before, after) == (["full"] * 3, [["full"] * 3, ["incremental"] * 3])
+    assert _said(restored) == _said(owner(in_service))
     assert describe(elsewhere, SCHEMA) == describe(in_service, SCHEMA)
     with restored.connect() as conn:
         assert "initech" in conn.execute(select(snapshot.c.tenant_id)).scalars().all()
@@ -134,3 +158,18 @@ def test_our_schema_is_put_back_where_it_was_lost(server: Server, in_service: st
 
     assert (describe(in_service), describe(in_service, SCHEMA)) == before
     assert [_methods(owner(in_service)) for _ in range(2)] == [["full"] * 3, ["incremental"] * 3]
+
+
+def test_the_rows_alone_are_restored_without_the_triggers_that_made_them(
+    server: Server, in_service: str, elsewhere: str, owner: Open, tmp_path: Path
+) -> None:
+    """As a superuser: a trigger that fired beside the rows of the dump would write each item's state a second time."""
+    run(server, "pg_dump", "--dbname", in_service, *AS_OWNER, "--schema", SCHEMA, "--file", str(tmp_path / "ours"))
+    build_host(elsewhere)
+    restore(server, elsewhere, tmp_path / "ours", "--schema-only")
+
+    as_superuser = server.cluster.superuser_url(str(make_url(elsewhere).database))
+    restore(server, as_superuser, tmp_path / "ours", "--data-only", "--disable-triggers")
+
+    assert [len(rows) for rows in _said(owner(elsewhere))] == [2, 1]
+    assert _said(owner(elsewhere)) == _said(owner(in_service))

@@ -58,7 +58,7 @@ select trace_id, n, 'skill-' || n % 2, 6000, n % 3 from aos_traces cross join ge
 #: What a tick reads of the source for changed keys, by signal.
 CHANGED: Final = {
     "patterns": "pattern_facts, changed",
-    "cost": "cost_changed_agents",
+    "cost": "cost_agents, changed",
     "attention": "attention_facts, changed",
 }
 #: The indexes of a table that no constraint stands on.
@@ -236,7 +236,7 @@ def test_a_tick_reads_what_changed_and_no_more(ask: Ask, filled: str) -> None:
     # Of each of the newest traces: itself, and its steps.
     assert MARKED < rows["pattern_facts, changed", GIANT] < rows["pattern_facts", GIANT] / 2
     assert reasons["pattern_facts, changed", GIANT] == "by index: aos_trace_steps, aos_traces"
-    assert reasons["cost_changed_agents", GIANT] == "by index: runs"
+    assert reasons["cost_agents, changed", GIANT] == "by index: runs"
 
 
 def test_a_tick_that_reads_a_table_whole_fails_for_the_largest_tenant_too(ask: Ask, own: str) -> None:
@@ -270,7 +270,7 @@ def test_the_plans_of_a_refresh_have_the_memory_of_a_refresh(
     execute(
         own,
         "insert into runs (id, tenant_id, agent_id, state, started_at, completed_at, estimated_cost_usd)"
-        " select 'more-' || n, 'giant', 'agent-' || n % 5000, 'COMPLETED', now() - interval '3 days',"
+        " select 'more-' || n, 'giant', 'agent-' || n % 3000, 'COMPLETED', now() - interval '3 days',"
         " now() - interval '3 days', 0.5 from generate_series(1, 15000) as n",
         "vacuum analyze runs",
     )

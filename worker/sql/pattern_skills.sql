@@ -1,8 +1,35 @@
 -- What each skill costs a tenant over all runs that repeat it: one broken tool in forty runs is one row (R17).
--- reads: pg_temp.stage_run_pattern
+-- Where only some runs changed, the others of their tenants are read from the rows that are kept.
+-- reads: pg_temp.stage_run_pattern, signals.run_pattern, pg_temp.stage_tenant
 -- grain: tenant and skill, the most repeated first
--- params: extras, skill_rows, skill_run_ids
-with repeated_run as (
+-- params: only_changed, extras, skill_rows, skill_run_ids
+with pattern_row as (
+    select
+        tenant_id,
+        skill_id,
+        run_id,
+        pattern_type,
+        strength,
+        wasted_ms,
+        wasted_cost_usd
+    from pg_temp.stage_run_pattern
+    where not cast(:only_changed as boolean)
+    union all
+    select
+        tenant_id,
+        skill_id,
+        run_id,
+        pattern_type,
+        strength,
+        wasted_ms,
+        wasted_cost_usd
+    from signals.run_pattern
+    where
+        cast(:only_changed as boolean)
+        and tenant_id = any(array(select changed.tenant_id from pg_temp.stage_tenant as changed))
+),
+
+repeated_run as (
     -- A run that repeats a skill in both ways wastes what the wider of them says, once.
     select
         tenant_id,
@@ -13,7 +40,7 @@ with repeated_run as (
         max(wasted_cost_usd) as wasted_cost_usd,
         bool_or(pattern_type = 'step_oscillation') as is_oscillation,
         bool_or(pattern_type = 'tool_call_loop') as is_loop
-    from pg_temp.stage_run_pattern
+    from pattern_row
     where skill_id is not null and cast(:extras as boolean)
     group by tenant_id, skill_id, run_id
 ),
