@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: A request waits so long at most for others to be answered, seconds.
 WAIT_S: Final = 0.5
 MAX_BODY_BYTES: Final = 65_536
+#: As many as 64 bits take; Python raises above 4,300.
+_MAX_LENGTH_DIGITS: Final = 20
 #: What answers however busy the others are.
 _ALWAYS: Final = frozenset({"/livez", "/metrics"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -114,9 +116,10 @@ def _shared(status: str, headers: Headers) -> Headers:
 
 
 def _body_bytes(environ: dict[str, Any]) -> int:
-    """Return the length that the request declares; one that is no number is too long."""
+    """Return the length that the request declares; one that is no number, or no server's, is too long."""
     declared = environ.get("CONTENT_LENGTH") or "0"
-    return int(declared) if declared.isascii() and declared.isdigit() else MAX_BODY_BYTES + 1
+    is_number = declared.isascii() and declared.isdigit() and len(declared) <= _MAX_LENGTH_DIGITS
+    return int(declared) if is_number else MAX_BODY_BYTES + 1
 
 
 def _problem(environ: dict[str, Any], problem: ProblemError) -> Answer:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Final, Protocol
+from collections import Counter
+from ipaddress import IPv4Address, IPv6Network, ip_address
+from threading import BoundedSemaphore, Lock
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from limits import RateLimitItemPerMinute
 from limits.errors import StorageError
@@ -30,12 +32,17 @@ if TYPE_CHECKING:
 _PORTIONS: Final = 100
 #: Keys whose portions are remembered; more, and all draw anew.
 _REMEMBERED_KEYS: Final = 10_000
+#: Counts of wrong credentials that are remembered; more, and all begin anew.
+MAX_NETWORKS: Final = 10_000
+#: As long a prefix of IPv6 as one caller is given, bits.
+_OWN_PREFIX: Final = 64
 #: A count in Redis may not hold up the request, seconds.
 _REDIS_TIMEOUT_S: Final = 0.2
 #: After a failure Redis is left alone for this long, seconds; each process counts by itself meanwhile.
 _REDIS_PAUSE_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Limit(Protocol):
@@ -103,21 +110,58 @@ class SharedLimit:
 
 
 class FailureLimit:
-    """A limit per minute of wrong credentials from one address: right ones never count."""
+    """A limit per minute of wrong credentials from one address: right ones never count.
+
+    Of IPv6 a /64 counts as one address, which is what one caller has to choose from. Of attempts at the same time no
+    more are let through than may fail.
+    """
 
     def __init__(self, per_minute: int) -> None:
         """Take the number of failures that one address may cause in a minute, in this process."""
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._storage = MemoryStorage()
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._item = RateLimitItemPerMinute(per_minute)
+        self._under_way: Counter[str] = Counter()
+        self._lock = Lock()
 
-    def check(self, address: str) -> None:
-        """Raise ProblemError (429) when `address` has failed too often."""
-        if not self._limiter.test(self._item, address):
-            raise _refused(self._limiter, self._item, address)
+    @property
+    def remembered(self) -> int:
+        """How many counts are kept: at most one per address and window of a minute."""
+        return len(self._storage.storage)
 
-    def note(self, address: str) -> None:
-        """Count a failure of `address`."""
-        self._limiter.hit(self._item, address)
+    def bounded(self, address: str, attempt: Callable[[], T | None]) -> T | None:
+        """Return what `attempt` finds; None is a failure of `address`, an exception is none.
+
+        Raises ProblemError (429), and attempts nothing, when `address` has failed too often.
+        """
+        network = _network(address)
+        self._admit(network)
+        has_failed = False
+        try:
+            found = attempt()
+            has_failed = found is None
+        finally:
+            self._end(network, has_failed=has_failed)
+        return found
+
+    def _admit(self, network: str) -> None:
+        with self._lock:
+            if not self._limiter.test(self._item, network, cost=self._under_way[network] + 1):
+                raise _refused(self._limiter, self._item, network)
+            self._under_way[network] += 1
+
+    def _end(self, network: str, *, has_failed: bool) -> None:
+        with self._lock:
+            self._under_way[network] -= 1
+            if not self._under_way[network]:
+                del self._under_way[network]
+            if has_failed:
+                self._count(network)
+
+    def _count(self, network: str) -> None:
+        if self.remembered >= MAX_NETWORKS:
+            self._storage.reset()
+        self._limiter.hit(self._item, network)
 
 
 class LiveSlots:
@@ -156,6 +200,17 @@ def _redis(url: str) -> RedisStorage:
         socket_timeout=_REDIS_TIMEOUT_S,
         socket_connect_timeout=_REDIS_TIMEOUT_S,
     )
+
+
+def _network(address: str) -> str:
+    """Return what `address` is counted under; one that is none by itself."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((found, _OWN_PREFIX), strict=False))
 
 
 def _refused(limiter: RateLimiter, item: RateLimitItemPerMinute, key_id: str) -> ProblemError:

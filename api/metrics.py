@@ -6,13 +6,13 @@ With several processes each writes its numbers to a folder that all of them shar
 
 from __future__ import annotations
 
+import collections
 import math
 from bisect import bisect_left
-from collections import Counter
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -56,15 +56,24 @@ class Metrics:
             registry=self._registry,
             buckets=_SECONDS,
         )
+        self._lost_lines = Counter(
+            "activity_access_log_lines_lost",
+            "Lines of the access log that could not be written.",
+            registry=self._registry,
+        )
 
     def count(self, route: str, method: str, status: str, seconds: Sequence[float]) -> None:
         """Count requests of one kind by how long each took."""
         child = self._durations.labels(route, method if method in _METHODS else "other", status)
         # As `observe` does for each by itself, at a tenth of the cost: one addition per bucket for all of them.
-        filled = Counter(map(bisect_left, repeat(_BOUNDS), seconds))
+        filled = collections.Counter(map(bisect_left, repeat(_BOUNDS), seconds))
         child._sum.inc(sum(seconds))  # noqa: SLF001  # the library has no way to observe many
         for bucket, requests in filled.items():
             child._buckets[bucket].inc(requests)  # noqa: SLF001  # the same
+
+    def count_lost_lines(self, lines: int) -> None:
+        """Count lines of the access log that could not be written."""
+        self._lost_lines.inc(lines)
 
     def exposition(self, ages: Collector | None = None) -> bytes:
         """Return all numbers as text, those of the other processes and of `ages` included."""

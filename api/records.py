@@ -5,6 +5,7 @@ Both are noted as they come and worked off many at a time, which takes a fractio
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict, deque
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ _AGE_S: Final = 0.5
 
 #: When the request came and when it was answered (seconds of `time.perf_counter`), under which name, and how.
 Note = tuple[float, float, str, "Answer"]
+
+_log = logging.getLogger(__name__)
 
 
 class Records:
@@ -50,15 +53,14 @@ class Records:
             self.flush()
 
     def flush(self) -> None:
-        """Work off what is noted so far."""
+        """Work off what is noted so far; lines that cannot be written are counted, and fail nobody."""
         with self._lock:
             # Others may append meanwhile: what is there now is taken, one by one.
             take = self._notes.popleft
             notes = [take() for _ in range(len(self._notes))]
             self._count(notes)
             if notes and self._stream is not None:
-                self._stream.write("".join(_lines(notes)))
-                self._stream.flush()
+                self._write(notes, self._stream)
 
     def _count(self, notes: list[Note]) -> None:
         durations: defaultdict[Kind, list[float]] = defaultdict(list)
@@ -67,12 +69,21 @@ class Records:
         for kind, seconds in durations.items():
             self._metrics.count(*kind, seconds)
 
+    def _write(self, notes: list[Note], stream: TextIO) -> None:
+        try:
+            stream.write("".join(_lines(notes)))
+            stream.flush()
+        except (OSError, ValueError):  # a pipe that nobody reads, a full disk; ValueError: a stream that is closed
+            self._metrics.count_lost_lines(len(notes))
+
     def _flush_forever(self, others: tuple[Callable[[], object], ...]) -> None:
         while True:
             time.sleep(_AGE_S)
-            self.flush()
-            for call in others:
-                call()
+            for call in (self.flush, *others):
+                try:
+                    call()
+                except Exception:  # noqa: BLE001  # it would end for good: nothing written, nothing forgotten
+                    _log.exception("housekeeping failed, and goes on")
 
 
 def _lines(notes: list[Note]) -> Iterator[str]:

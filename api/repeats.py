@@ -31,6 +31,8 @@ _CAPACITY_BYTES: Final = 2**20
 _CAPACITY: Final = 256
 #: What an answer takes beside its body, about.
 _OVERHEAD_BYTES: Final = 4096
+#: What a request brings lies in memory as its key: one that brings more than this is answered anew each time.
+MAX_KEY_CHARS: Final = 16_384
 
 _Key = tuple[object, ...]
 
@@ -79,10 +81,14 @@ class Repeats:
         """Keep an `answer` to a GET on its `terms`."""
         if asked.method != "GET" or answer.kind[2] not in {"200", "304"}:
             return
-        kept = _kept(answer, asked, terms, self._until(terms))
+        key = _key(environ)
+        brought = _chars(key)
+        if brought > MAX_KEY_CHARS:
+            return
+        kept = _kept(answer, asked, terms, self._until(terms), brought)
         if self._bytes + kept.weight > _CAPACITY_BYTES or len(self._kept) >= _CAPACITY:
             self._make_room()
-        self._kept[_key(environ)] = kept
+        self._kept[key] = kept
         self._bytes += kept.weight
 
     def forget_ended(self) -> None:
@@ -106,12 +112,20 @@ class Repeats:
             self._kept, self._bytes = {}, 0
 
 
-def _kept(answer: Answer, asked: Asked, terms: Repeatable, until: float) -> _Kept:
-    """Return the answer in both of its forms; one that was sent without its body serves those who hold that."""
+def _kept(answer: Answer, asked: Asked, terms: Repeatable, until: float, brought: int) -> _Kept:
+    """Return the answer in both of its forms; one that was sent without its body serves those who hold that.
+
+    Its weight is about what it takes, with the `brought` characters of its key.
+    """
     is_whole = answer.kind[2] == "200"
     bare = answer if not is_whole else _without_body(answer, asked)
     whole = answer if is_whole else None
-    return _Kept(until, terms.etag, terms.caller.key_id, whole, bare, answer.size + _OVERHEAD_BYTES)
+    return _Kept(until, terms.etag, terms.caller.key_id, whole, bare, answer.size + brought + _OVERHEAD_BYTES)
+
+
+def _chars(key: _Key) -> int:
+    """Return how many characters a key holds, a byte each: they come from a request."""
+    return sum(len(part) for part in key if isinstance(part, str))
 
 
 def _without_body(answer: Answer, asked: Asked) -> Answer:

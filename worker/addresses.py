@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_URL_CHARS: Final = 2000
 #: IPv6 that stands for the IPv4 address in its last four bytes (RFC 6052).
 _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"),)
+#: Relays from IPv6 that are no more (RFC 7526); an address of theirs leads wherever a network has it lead.
+_RELAYS: Final = IPv4Network("192.88.99.0/24")
 
 
 class TargetRefusedError(ArgumentError):
@@ -91,7 +93,9 @@ def is_public(address: str) -> bool:
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    # The library counts site-local addresses (fec0::/10, RFC 3879) and the relays as global.
+    is_odd = address.is_multicast or address.is_reserved or address.is_unspecified or address in _RELAYS
+    return address.is_global and not is_odd and not (isinstance(address, IPv6Address) and address.is_site_local)
 
 
 def _hidden(address: IPv4Address | IPv6Address) -> Sequence[IPv4Address]:

@@ -33,9 +33,7 @@ class Session:
         """
         session.check_login(req)
         credential = session.credential_from(payload.members(req, {"api_key"}).get("api_key"))
-        self._failures.check(req.remote_addr)
-        if self._guard.gate.caller(credential) is None:
-            self._failures.note(req.remote_addr)
+        if self._failures.bounded(req.remote_addr, lambda: self._guard.gate.caller(credential)) is None:
             raise unauthorized()
         resp.append_header("Set-Cookie", session.cookie(req, credential))
         _say_nothing(resp)

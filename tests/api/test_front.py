@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -14,9 +15,13 @@ import zstandard
 from falcon.testing import TestClient, create_environ
 from sqlalchemy import update
 
+from api.answers import Answer, Asked
 from api.app import Surroundings, create_app
 from api.front import MAX_BODY_BYTES
+from api.metrics import Metrics
 from api.published import CACHE_TTL_S
+from api.records import Records
+from api.repeats import MAX_KEY_CHARS
 from snapshots.settings import Settings
 from snapshots.tables import api_key, snapshot
 from tests.api.arrange import EMPTY, LIVE_PATHS, NOW, PREFIX, SNAPSHOT_PATHS, TENANT, Api, Moment, bearer, queue_of
@@ -144,6 +149,29 @@ def test_a_revoked_key_is_refused_within_five_seconds_however_busy_it_is(api: Ap
     assert answers[-1] == 401
 
 
+def test_what_a_request_brings_counts_among_what_is_kept(api: Api) -> None:
+    api.verify("patterns")
+    repeats = api.client.app._repeats  # type: ignore[attr-defined]  # noqa: SLF001  # what lies in memory
+    held = []
+
+    for number in range(200):
+        origin = f"https://{number}.example/".ljust(MAX_KEY_CHARS // 2, "x")
+        assert api.get(PATTERNS, headers={"Origin": origin}).status_code == 200
+        held.append(sum(len(str(part)) for key in repeats._kept for part in key))  # noqa: SLF001  # as above
+
+    assert max(held) <= 2**20
+
+
+def test_an_answer_to_an_absurdly_long_request_is_not_kept(api: Api) -> None:
+    api.verify("patterns")
+    headers = {"Cookie": "theme=" + "x" * MAX_KEY_CHARS}
+    repeats = api.client.app._repeats  # type: ignore[attr-defined]  # noqa: SLF001  # what lies in memory
+
+    assert api.get(PATTERNS, headers=headers).status_code == 200
+
+    assert repeats._kept == {}  # noqa: SLF001  # as above
+
+
 def test_errors_are_not_repeated(api: Api) -> None:
     assert_problem(api.get(PATTERNS), 503, "snapshot_not_ready")
     api.verify("patterns")
@@ -193,7 +221,7 @@ def test_a_body_that_is_too_large_is_refused(api: Api) -> None:
     assert_problem(result, 413, "body_too_large")
 
 
-@pytest.mark.parametrize("length", ["-1", "1e9", "٣", "9" * 400])
+@pytest.mark.parametrize("length", ["-1", "1e9", "٣", "9" * 400, "9" * 5000])
 def test_a_length_that_is_no_number_is_refused(api: Api, length: str) -> None:
     seen: list[str] = []
     environ = create_environ("/livez") | {"CONTENT_LENGTH": length}
@@ -238,6 +266,51 @@ def test_a_request_above_the_bound_is_refused_at_once(
     assert refused.headers["retry-after"] == "1"
     assert alive.status_code == 200
     assert api.client.simulate_get("/readyz").status_code == 200
+
+
+class _Full(io.StringIO):
+    """A log that cannot be written until somebody makes room."""
+
+    is_full = True
+
+    def write(self, text: str) -> int:
+        """Fail as a disk without room does."""
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_log_that_cannot_be_written_fails_no_request_and_is_counted(make_api: Callable[..., Api]) -> None:
+    log = _Full()
+    api = make_api(log)
+
+    answers = {api.client.simulate_get("/livez").status_code for _ in range(200)}
+    numbers = api.client.simulate_get("/metrics").text
+    log.is_full = False
+    api.client.simulate_get("/readyz")
+    api.client.app.records.flush()  # type: ignore[attr-defined]  # Falcon takes any application
+
+    assert answers == {200}
+    assert "activity_access_log_lines_lost_total 200.0" in numbers
+    assert [json.loads(line)["path"] for line in log.getvalue().splitlines()] == ["/metrics", "/readyz"]
+
+
+def test_a_log_that_cannot_be_written_ends_no_housekeeping(caplog: pytest.LogCaptureFixture) -> None:
+    closed = io.StringIO()
+    closed.close()
+    records, calls, done = Records(Metrics(), closed), [], threading.Event()
+
+    def forget() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("planted")
+        done.set()
+
+    records.note((0.0, 1.0, "one", Answer.of("200 OK", [], [], Asked("/", "GET", "/"))))
+    records.keep_flushing(forget)
+
+    assert done.wait(10)
+    assert "planted" in caplog.text
 
 
 def test_every_answer_is_a_line_of_the_log_without_query_and_secret(make_api: Callable[..., Api]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,10 @@ from falcon.testing import TestClient
 from freezegun import freeze_time
 
 from api.app import Surroundings, create_app
-from api.limits import LiveSlots, PortionedLimit, SharedLimit
+from api.limits import MAX_NETWORKS, FailureLimit, LiveSlots, PortionedLimit, SharedLimit
 from api.problems import ProblemError
 from ops.embedded.valkey import ValkeyServer
+from snapshots.errors import DatabaseUnavailableError
 from snapshots.settings import Settings
 from tests.api.arrange import LIVE_PATHS, SNAPSHOT_PATHS, Api, Moment, bearer
 from tests.api.contract import assert_problem
@@ -156,3 +159,86 @@ def test_a_live_query_above_the_slots_is_refused_and_one_after_them_passes() -> 
         pass
     with slots:
         assert caught.value.error == "overloaded"
+
+
+def tried(limit: FailureLimit, address: str, found: str | None = None) -> bool:
+    """Return whether an attempt of `address`, wrong unless it finds something, is let through."""
+    try:
+        limit.bounded(address, lambda: found)
+    except ProblemError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_shared"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("no address", "no address", True),
+    ],
+)
+def test_wrong_credentials_are_counted_by_what_one_caller_has_of_addresses(
+    one: str, other: str, *, is_shared: bool
+) -> None:
+    with freeze_time(FAR):
+        limit = FailureLimit(2)
+        assert [tried(limit, one) for _ in range(3)] == [True, True, False]
+
+        assert tried(limit, other) is not is_shared
+
+
+def test_wrong_credentials_at_the_same_time_do_not_pass_the_limit() -> None:
+    with freeze_time(FAR):
+        limit, together, let_through = FailureLimit(2), threading.Barrier(8, timeout=10), []
+
+        def attempt() -> None:
+            let_through.append(1)
+            # Whoever is let through waits for the others, who have been refused or stand here as well.
+            go_on.wait(10)
+
+        def run() -> None:
+            together.wait()
+            with contextlib.suppress(ProblemError):
+                limit.bounded("192.0.2.1", attempt)
+            refused.release()
+
+        go_on, refused = threading.Event(), threading.Semaphore(0)
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(6):
+            assert refused.acquire(timeout=10)
+        go_on.set()
+        for thread in threads:
+            thread.join()
+
+        assert len(let_through) == 2
+
+
+def test_an_attempt_that_could_not_be_judged_does_not_count() -> None:
+    def fail() -> None:
+        raise DatabaseUnavailableError("planted")
+
+    with freeze_time(FAR):
+        limit = FailureLimit(1)
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailableError):
+                limit.bounded("192.0.2.1", fail)
+            assert tried(limit, "192.0.2.1", "somebody")
+
+        assert [tried(limit, "192.0.2.1") for _ in range(2)] == [True, False]
+
+
+def test_the_addresses_that_are_remembered_are_bounded() -> None:
+    with freeze_time(FAR):
+        limit = FailureLimit(1)
+
+        for number in range(MAX_NETWORKS + 10):
+            assert tried(limit, f"2001:db8:{number // 65536:x}:{number % 65536:x}::1")
+
+        assert limit.remembered <= MAX_NETWORKS
+        assert not tried(limit, f"2001:db8:0:{MAX_NETWORKS + 9:x}::5")

@@ -12,7 +12,8 @@ from worker.addresses import TargetRefusedError, check_url, is_public, target_of
     [
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",  # noqa: S104  # refused, and not listened on
         "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-        "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "ff02::1", "localhost", "",
+        "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "ff02::1", "fec0::1", "feff::1",
+        "192.88.99.2", "::ffff:192.88.99.2", "2002:c058:6301::", "localhost", "",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_of_the_public_internet_is_known(address: str) -> None:
