@@ -31,4 +31,18 @@ class Instant(click.ParamType[datetime]):
         return instant
 
 
+class Tenant(click.ParamType[str]):
+    """The name of a tenant: an empty one would be that of the rows that belong to nobody."""
+
+    name = "tenant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name as it is."""
+        named = str(value)
+        if not named.strip() or "\0" in named:
+            self.fail(f"{named!r} names no tenant; expected the name of one", param, ctx)
+        return named
+
+
 INSTANT = Instant()
+TENANT = Tenant()

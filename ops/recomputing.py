@@ -18,6 +18,7 @@ from snapshots.errors import ActivityError, BrokerUnavailableError, SettingsErro
 from snapshots.tables import refresh, snapshot
 from worker import ledger
 from worker.app import create_app
+from worker.limits import set_limits
 from worker.registry import SIGNALS
 from worker.schedule import RECOMPUTE
 from worker.shards import WHOLE, shards
@@ -107,7 +108,7 @@ def _describe(row: Row[Any]) -> str:
 def print_differences(
     engine: Engine, signals: Sequence[str], tenants: Sequence[str], settings: Settings, as_of: datetime | None
 ) -> None:
-    """Print, per tenant, how a refresh would change the published content; publishes nothing.
+    """Print, per tenant, how a refresh would change the published content, within its limits; publishes nothing.
 
     Raises SettingsError when `as_of` is in the future.
     """
@@ -116,6 +117,7 @@ def print_differences(
             now = conn.execute(select(func.clock_timestamp())).scalar_one()
             if as_of is not None and as_of > now:
                 raise SettingsError(f"--as-of: {as_of.isoformat()} is in the future; expected an instant up to now")
+            set_limits(conn, settings)
             stage_signal(conn, SIGNALS[signal], settings, as_of or now, list(tenants) or None)
             differing = 0
             for lines in _differences(conn, signal, tenants):

@@ -19,7 +19,7 @@ from worker.notify import Means, Message, deliver, newest_no
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection, Row, RowMapping
+    from sqlalchemy import Connection, Engine, Row, RowMapping
 
     from snapshots.settings import Settings
     from worker.sending import Outcome
@@ -94,10 +94,15 @@ def listed(conn: Connection, tenant: str | None = None) -> Sequence[RowMapping]:
     return conn.execute(found.order_by(webhook.c.webhook_id)).mappings().all()
 
 
-def try_out(conn: Connection, settings: Settings, webhook_id: int, means: Means | None = None) -> Outcome:
-    """Send a webhook a message without changes and return how that ended."""
+def try_out(engine: Engine, settings: Settings, webhook_id: int, means: Means | None = None) -> Outcome:
+    """Send a webhook a message without changes and return how that ended; no transaction waits for the receiver.
+
+    Raises WebhookRequestError when there is none of that id.
+    """
+    with engine.connect() as conn:
+        found = _find(conn, webhook_id)
     named = f"test_{webhook_id}_{secrets.token_hex(8)}"
-    return deliver(_find(conn, webhook_id), Message(named, (), messages.TEST_TYPE), settings, means or Means())
+    return deliver(found, Message(named, (), messages.TEST_TYPE), settings, means or Means())
 
 
 def remove(conn: Connection, webhook_id: int) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from snapshots.body import join
 from snapshots.signals import check_signal
+from worker.limits import set_limits
 from worker.registry import SIGNALS
 from worker.stage import stage_content, stage_signal
 
@@ -25,9 +26,10 @@ _UNPUBLISHED: Final = b"null"
 def compute(conn: Connection, signal: str, tenant: str, settings: Settings, as_of: datetime) -> bytes:
     """Return the body of `signal` for `tenant` as of `as_of`, as the API sends it, with `snapshot: null`.
 
-    Raises UnknownSignalError. Leaves nothing behind once the transaction ends.
+    Its statements have the limits of a refresh. Raises UnknownSignalError. Nothing is left once the transaction ends.
     """
     rule = SIGNALS[check_signal(signal)]
+    set_limits(conn, settings)
     stage_signal(conn, rule, settings, as_of, [tenant])
     found = conn.execute(select(stage_content.c.tenant_id, stage_content.c.content)).all()
     contents: dict[str, str] = {row.tenant_id: row.content for row in found}

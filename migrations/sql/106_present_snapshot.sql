@@ -151,3 +151,7 @@ $$;
 
 comment on function signals.present_snapshot(text, text, integer, timestamptz, timestamptz) is
 'What a tenant is served for a signal. A function, since a session then plans it once: planning takes longer than it.';
+
+revoke all on function signals.present_snapshot(text, text, integer, timestamptz, timestamptz) from public;
+
+grant execute on function signals.present_snapshot(text, text, integer, timestamptz, timestamptz) to activity_reader;

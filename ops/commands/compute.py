@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from sqlalchemy import func, select
 
-from ops.arguments import INSTANT
+from ops.arguments import INSTANT, TENANT
 from snapshots import database, settings
 from snapshots.errors import SettingsError
 from snapshots.signals import check_signal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("signal")
-@click.option("--tenant", required=True, help="The tenant to compute for.")
+@click.option("--tenant", required=True, type=TENANT, help="The tenant to compute for.")
 @click.option("--as-of", type=INSTANT, help="Compute as of this instant, RFC 3339 with a zone; default now.")
 def compute(signal: str, tenant: str, as_of: datetime | None) -> None:
     """Print the response body of SIGNAL (patterns, cost or attention), computed now; publishes nothing."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ops import recomputing
-from ops.arguments import INSTANT
+from ops.arguments import INSTANT, TENANT
 from snapshots import database, settings
 from snapshots.errors import SettingsError
 from snapshots.signals import SIGNALS, check_signal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--signal", "signals", multiple=True, help="A signal to refresh; repeatable; default all.")
-@click.option("--tenant", "tenants", multiple=True, help="A tenant to refresh; repeatable; default all.")
+@click.option("--tenant", "tenants", multiple=True, type=TENANT, help="A tenant to refresh; repeatable; default all.")
 @click.option("--full", is_flag=True, help="Compare with all source rows, and repair.")
 @click.option("--wait", is_flag=True, help="Wait until the workers are done; exit 1 when one failed.")
 @click.option("--timeout", default=600, show_default=True, type=click.IntRange(1), help="Seconds to wait at most.")

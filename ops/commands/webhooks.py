@@ -20,7 +20,7 @@ from snapshots.webhooks import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 _LINE: Final = "{webhook_id}  {tenant_id}  {host}  {format}  attempts {attempts}  dead letters {dead_letters}  {state}"
 
@@ -69,8 +69,8 @@ def list_(tenant: str | None, *, as_json: bool) -> None:
 def test(webhook_id: int) -> None:
     """Send the webhook WEBHOOK_ID a message without changes; exit 1 when it does not take it."""
     current = settings.load()
-    with _owner() as conn:
-        outcome = hooks.try_out(conn, current, webhook_id)
+    with _engine() as engine:
+        outcome = hooks.try_out(engine, current, webhook_id)
     click.echo(f"webhook {webhook_id}: {outcome.words()}")
     sys.exit(0 if outcome.is_delivered else 1)
 
@@ -87,10 +87,16 @@ def remove(webhook_id: int) -> None:
 @contextmanager
 def _owner() -> Iterator[Connection]:
     """Yield a connection of the owner in a transaction that commits."""
+    with _engine() as engine, engine.begin() as conn:
+        yield conn
+
+
+@contextmanager
+def _engine() -> Iterator[Engine]:
+    """Yield an engine of the owner."""
     engine = database.connect(database.url_of(settings.load(), "owner"), name="activity webhooks")
     try:
-        with engine.begin() as conn:
-            yield conn
+        yield engine
     finally:
         engine.dispose()
 

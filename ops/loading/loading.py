@@ -56,16 +56,19 @@ def store(
 ) -> dict[str, TableReport]:
     """Store rows in native form, by table, through the path that files take; return what became of them.
 
+    Tables that `rows` does not name are not looked at.
     A row of the tables in `kept` that is there already stays as it is: no right to change it is needed.
 
     The caller owns the transaction. Raises LoadError at the first row that cannot be stored.
     """
     targets, stored = read_targets(conn), {}
     for name, target in targets.items():
+        if name not in rows:
+            continue
         stage = create_stage(conn, target, replaces=name not in kept)
         feeder, problems = Feeder(conn, stage), Problems()
         try:
-            for number, record in enumerate(rows.get(name, ()), start=1):
+            for number, record in enumerate(rows[name], start=1):
                 fields = sorted(record)
                 shape = target.shape(fields)
                 feeder.add(0, Row(number, shape, shape.bind_values([record[field] for field in fields])))

@@ -9,7 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Boolean, Text, and_, cast, column, func, literal_column, select, table, text, tuple_, type_coerce
+from sqlalchemy import (
+    Boolean,
+    Text,
+    and_,
+    cast,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+    text,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
@@ -21,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import ColumnElement, Connection, Select, TableClause
+    from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.sql.dml import ReturningInsert
 
     from ops.loading.staging import Stage
@@ -158,8 +173,19 @@ class Merger:
         return statement.on_conflict_do_update(
             index_elements=keys,
             set_={one.name: statement.excluded[one.name] for one in others},
-            where=before.is_distinct_from(after),
+            where=and_(before.is_distinct_from(after), *_keeps_tenant(target, statement, shape)),
         ).returning(is_new)
+
+
+def _keeps_tenant(target: TableClause, statement: Insert, shape: Shape) -> Iterator[ColumnElement[bool]]:
+    """Yield that a row keeps its tenant, in the statement that writes it: what was looked up before may have changed.
+
+    One that belongs to nobody may be claimed.
+    """
+    for one in shape.columns:
+        if one.field == "tenant_id":
+            owner = func.nullif(target.c[one.name], "")
+            yield or_(owner.is_(None), owner == statement.excluded[one.name])
 
 
 def _clause(stage: Stage) -> TableClause:

@@ -39,7 +39,6 @@ MAX_HELD_SPANS: Final = 20_000
 SHOW_EVERY_S: Final = 15
 #: Classes of SQLSTATE that speak of a row: what is stored does not fit the host's table.
 _ABOUT_A_ROW: Final = ("22", "23", "P0", "44")
-_KEPT: Final = ("aos_traces", "aos_trace_steps")
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +74,11 @@ _SPANS: Final = text("""
 select trace_id, span_id, payload, written_at is not null as is_written
 from signals.ingested_span where trace_id = any(:trace_ids)
 """)
-_TAKEN: Final = text("select from signals.source_run where run_id = any(:trace_ids) limit 1")
+_FOREIGN: Final = text("""
+select from unnest(cast(:trace_ids as text[]), cast(:tenant_ids as text[])) as ours (run_id, tenant_id)
+inner join signals.source_run using (run_id)
+where source_run.tenant_id is distinct from ours.tenant_id limit 1
+""")
 _MARK_SPANS: Final = text("""
 update signals.ingested_span
 set written_at = :as_of, is_late = each.is_late
@@ -156,7 +159,7 @@ def show_live(conn: Connection, prices: Prices, as_of: datetime) -> int:
 
 
 def _show_held(conn: Connection, held: Held, prices: Prices, as_of: datetime) -> int:
-    """Show runs together; where that fails, each by itself. One that cannot be is its trace's problem, once written."""
+    """Show runs together; where that fails, each half by itself. One that cannot be is its trace's problem later."""
     if not held:
         return 0
     trace_ids = [row.trace_id for row in held]
@@ -164,7 +167,7 @@ def _show_held(conn: Connection, held: Held, prices: Prices, as_of: datetime) ->
         conn.execute(_MARK_SHOWN, {"as_of": as_of, "trace_ids": trace_ids})
         return len(held)
     if len(held) > 1:
-        return sum(_show_held(conn, [row], prices, as_of) for row in held)
+        return sum(_show_held(conn, half, prices, as_of) for half in _halves(held))
     conn.execute(_MARK_UNSHOWABLE, {"as_of": as_of, "trace_id": trace_ids[0]})
     return 0
 
@@ -183,7 +186,7 @@ def _hold(conn: Connection, statement: TextClause, bounds: Mapping[str, object])
 
 
 def _write_held(conn: Connection, held: Held, prices: Prices, as_of: datetime) -> Assembly:
-    """Write traces together; where that fails, each by itself, so that one alone is left out."""
+    """Write traces together; where that fails, each half by itself, so that one alone is left out."""
     done = Assembly()
     if not held:
         return done
@@ -191,14 +194,20 @@ def _write_held(conn: Connection, held: Held, prices: Prices, as_of: datetime) -
     if refusal is None:
         return done
     if len(held) > 1:
-        for row in held:
-            done.add(_write_held(conn, [row], prices, as_of))
+        for half in _halves(held):
+            done.add(_write_held(conn, half, prices, as_of))
         return done
     trace_id = held[0].trace_id
     conn.execute(_GIVE_UP, {"trace_id": trace_id, "problem": refusal})
     _log.warning("trace not written", extra={"trace_id": trace_id, "problem": refusal})
     done.problems[trace_id] = refusal
     return done
+
+
+def _halves(held: Held) -> tuple[Held, Held]:
+    """Return both halves: one that fails among many is found in few attempts."""
+    middle = len(held) // 2
+    return held[:middle], held[middle:]
 
 
 def _in_savepoint(conn: Connection, work: Callable[[], None]) -> str | None:
@@ -240,21 +249,31 @@ def _compose(conn: Connection, held: Held, prices: Prices) -> dict[str, Composit
 
 def _store(conn: Connection, held: Held, composed: Mapping[str, Composition], *, runs_alone: bool = False) -> None:
     """Store the rows of traces; raises LoadError where a run or a trace of that id is there that is not of ours."""
-    _refuse_taken(conn, [row.trace_id for row in held if row.written_at is None and not row.is_shown])
+    ours = [row for row in held if row.written_at is not None or row.is_shown]
+    known = {row.trace_id for row in ours}
     parts = composed.values()
-    rows: dict[str, list[Record]] = {"runs": [part.run for part in parts]}
+    _store_again(conn, ours, [part.run for trace_id, part in composed.items() if trace_id in known])
+    rows: dict[str, list[Record]] = {"runs": [part.run for trace_id, part in composed.items() if trace_id not in known]}
     if not runs_alone:
         rows["aos_traces"] = [part.trace for part in parts if part.trace is not None]
         rows["aos_trace_steps"] = [step for part in parts for step in part.steps]
+    stored = store(conn, _fitting(conn, rows), kept=rows)
+    if any(report.unchanged for report in stored.values()):
+        raise LoadError(IN_USE)
+
+
+def _store_again(conn: Connection, held: Held, runs: Sequence[Record]) -> None:
+    """Store runs that we wrote before; raises LoadError where one has gone and another tenant's has its id."""
+    if not held or not store(conn, _fitting(conn, {"runs": runs}))["runs"].unchanged:
+        return
+    ours = {"trace_ids": [row.trace_id for row in held], "tenant_ids": [row.tenant_id for row in held]}
+    if conn.execute(_FOREIGN, ours).first() is not None:
+        raise LoadError(IN_USE)
+
+
+def _fitting(conn: Connection, rows: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]]:
     targets = read_targets(conn)
-    stored = store(conn, {name: [_fit(row, targets[name]) for row in rows[name]] for name in rows}, kept=_KEPT)
-    if any(stored[name].unchanged for name in _KEPT):
-        raise LoadError(IN_USE)
-
-
-def _refuse_taken(conn: Connection, trace_ids: Sequence[str]) -> None:
-    if trace_ids and conn.execute(_TAKEN, {"trace_ids": trace_ids}).first() is not None:
-        raise LoadError(IN_USE)
+    return {name: [_fit(row, targets[name]) for row in rows[name]] for name in rows}
 
 
 def _fit(row: Record, target: Target) -> Record:

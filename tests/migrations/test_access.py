@@ -9,7 +9,7 @@ from psycopg2.errors import InsufficientPrivilege
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, WORKER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
 from snapshots.tables import api_key, snapshot
 from tests.factories import AS_OF, insert_run, insert_step, insert_trace
 
@@ -276,3 +276,13 @@ def test_the_functions_that_run_as_their_owner_pin_their_search_path(conn: Conne
     ).all()
 
     assert [tuple(row) for row in found] == [(True, ["search_path=pg_catalog, pg_temp"])] * 3
+
+
+def test_the_look_up_of_snapshots_is_the_readers_alone(owner: Callable[[str], Engine], fresh_database: str) -> None:
+    name = "signals.present_snapshot(text, text, integer, timestamptz, timestamptz)"
+    may = text("select has_function_privilege(:role, :name, 'execute')")
+    roles = READER_ROLE, WORKER_ROLE, AUTHENTICATOR_ROLE, TRIAGE_ROLE, INGEST_ROLE
+    with owner(fresh_database).connect() as conn:
+        allowed = [role for role in roles if conn.execute(may, {"role": role, "name": name}).scalar_one()]
+
+    assert allowed == [READER_ROLE]

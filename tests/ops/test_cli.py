@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from ops.cli import main
 from snapshots.database import connect
@@ -17,6 +17,8 @@ from tests.factories import AS_OF, insert_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
 
 _BACKTEST = [
     "backtest", "cost", "--tenant", "acme", "--from", "2026-01-16T12:00:00Z", "--to", "2026-01-17T12:00:00Z"
@@ -65,6 +67,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (["beat"], "ACTIVITY_BROKER_URL: not set", 2),
         (["compute", "cost", "--tenant", "acme", "--as-of", "0001-01-01T00:00:00Z"], "an instant since 1970", 2),
         (["compute", "cost", "--tenant", "\udcff"], "argument 4: expected text in UTF-8", 2),
+        (["compute", "cost", "--tenant", ""], "'--tenant': '' names no tenant; expected the name of one", 2),
+        (["recompute", "--tenant", "", "--dry-run"], "'--tenant': '' names no tenant; expected the name of one", 2),
+        (["recompute", "--tenant", "acme", "--tenant", " "], "'--tenant': ' ' names no tenant", 2),
         (["keys", "create", "--tenant", " "], "tenant: expected a name", 2),
         (["erase", "--tenant", "", "--yes"], "--tenant: expected the name of a tenant", 2),
         (["webhooks", "add", "--tenant", "a", "--url", "http://a.example/"], "url: expected an https URL", 2),
@@ -189,3 +194,32 @@ def test_a_backtest_says_what_would_have_been_flagged_and_writes_nothing(
     with engine.connect() as conn:
         assert conn.execute(text("select count(*) from signals.snapshot")).scalar_one() == 0
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["compute", "attention", "--tenant", "acme"], ["recompute", "--signal", "attention", "--dry-run"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_computed_by_hand_has_the_limits_of_a_refresh(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fresh_database: str,
+    arguments: Sequence[str],
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", fresh_database)
+    monkeypatch.setenv("ACTIVITY_REFRESH_TIMEOUT_S", "37")
+    limits: list[str] = []
+
+    def remember(conn: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if "signals.source_run" in statement:
+            limits.append(str(conn.exec_driver_sql("show statement_timeout").scalar_one()))
+
+    event.listen(Engine, "before_cursor_execute", remember)
+    try:
+        code, _, _ = run(capsys, *arguments)
+    finally:
+        event.remove(Engine, "before_cursor_execute", remember)
+
+    assert code == 0
+    assert set(limits) == {"37s"}

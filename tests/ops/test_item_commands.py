@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select, text
 
+from ops import webhooks
 from ops.cli import main
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.movement import item_state
 from tests.factories import insert_run
+from worker.notify import Means
 from worker.refresh import refresh
 
 if TYPE_CHECKING:
@@ -138,3 +140,17 @@ def test_a_webhook_that_leads_nowhere_public_is_refused_by_name(activity: Activi
     assert (code, out) == (2, "")
     assert err.startswith("activity: url: expected an https URL")
     assert "hunter2" not in err
+
+
+def test_no_connection_is_held_while_a_webhook_is_tried(engine: Engine) -> None:
+    held: list[int] = []
+
+    def resolve(_host: str, _port: int) -> list[str]:
+        held.append(engine.pool.checkedout())  # type: ignore[attr-defined]  # of a pool that counts
+        return ["127.0.0.1"]
+
+    with engine.begin() as conn:
+        made, _ = webhooks.add(conn, settings.load(), "acme", "https://hooks.example.com/")
+
+    assert not webhooks.try_out(engine, settings.load(), made, Means(resolve)).is_delivered
+    assert held == [0]
