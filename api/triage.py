@@ -59,6 +59,8 @@ class Decision:
     until: datetime | None
     reason: str | None
     comment: str | None
+    #: The member that says when it ends, as it was given: a repeated request of `minutes` ends at another instant.
+    span: tuple[str, object] | None = None
 
     @classmethod
     def of(cls, members: Mapping[str, Any], now: datetime) -> Decision:
@@ -73,7 +75,14 @@ class Decision:
         if action == "expect" and reason is None:
             raise invalid_member("reason", "why it is expected")
         comment = _words(members, "comment", MAX_COMMENT_CHARS)
-        return cls(fingerprint, action, _end(members, action, now), reason, comment)
+        end = _end(members, action, now)
+        span = next(((name, members[name]) for name in ("minutes", "until") if members.get(name) is not None), None)
+        return cls(fingerprint, action, end, reason, comment, span)
+
+    def sha256(self) -> str:
+        """Return what tells this request apart from another one."""
+        asked = (self.fingerprint, self.action, self.reason, self.comment, *(self.span or ()))
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def said(self, at: datetime, actor: str) -> dict[str, object] | None:
         """Return the item's triage from now on; None when it is open."""
@@ -101,7 +110,6 @@ class Desk:
             raise ProblemError(
                 503, "triage_unavailable", "This service has no ACTIVITY_TRIAGE_DATABASE_URL to write with."
             )
-        asked = (decision.fingerprint, decision.action, decision.reason, decision.comment)
         values = {
             "tenant": caller.tenant_id,
             "fingerprint": decision.fingerprint,
@@ -111,7 +119,7 @@ class Desk:
             "comment": decision.comment,
             "actor": caller.actor,
             "request_key": request_key,
-            "request_sha256": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+            "request_sha256": decision.sha256(),
         }
         # Twice: a request of the same name that is being written at this very moment can be read the second time.
         for _ in range(2):

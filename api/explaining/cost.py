@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Double, Numeric, and_, cast, func, select
 
-from api.explaining.wording import plain
+from api.explaining.wording import plain, rounded_money
 from api.summaries import UNKNOWN
 from snapshots.items import cost_item
 from snapshots.source import tenant_run
@@ -116,4 +116,4 @@ def now_says(row: Row[Any]) -> dict[str, Any]:
 
 
 def _rounded(value: Decimal | float | None) -> Decimal | None:
-    return None if value is None else round(Decimal(value), 8)
+    return None if value is None else rounded_money(Decimal(value))

@@ -56,7 +56,7 @@ def _session(answer: Answer, errors: Errors) -> dict[str, Any]:
             "operationId": "getSession",
             "summary": "Whom the credential speaks for, and what it may do.",
             "security": any_credential,
-            "responses": {"200": answer("The answer.", body, ()), **errors((401, 429, *_ANYWHERE))},
+            "responses": {"200": answer("The answer.", body, ()), **errors((400, 401, 429, *_ANYWHERE))},
         },
         "post": {
             "operationId": "beginSession",
@@ -70,7 +70,7 @@ def _session(answer: Answer, errors: Errors) -> dict[str, Any]:
             "summary": "Have the browser forget the cookie.",
             "security": [],
             "parameters": [_PROOF],
-            "responses": {"204": done, **errors((403, *_ANYWHERE))},
+            "responses": {"204": done, **errors((400, 403, *_ANYWHERE))},
         },
     }
 

@@ -8,6 +8,7 @@ import falcon
 
 from api import payload, session, wire
 from api.authentication import unauthorized
+from api.parameters import Query
 from snapshots.body import instant
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Session:
         site's page, 429 after too many that were not valid.
         """
         session.check_login(req)
+        Query(req.params, ())
         credential = session.credential_from(payload.members(req, {"api_key"}).get("api_key"))
         if self._failures.bounded(req.remote_addr, lambda: self._guard.gate.caller(credential)) is None:
             raise unauthorized()
@@ -39,8 +41,12 @@ class Session:
         _say_nothing(resp)
 
     def on_get(self, req: Request, resp: Response) -> None:
-        """Say whom the session speaks for, and what it may do. Raises ProblemError: 401 without a valid one, 429."""
+        """Say whom the session speaks for, and what it may do.
+
+        Raises ProblemError: 400 for a parameter, of which there are none, 401 without a valid one, 429.
+        """
         caller = self._guard.admit(req, None)
+        Query(req.params, ())
         until = None if caller.valid_until is None else instant(caller.valid_until)
         capabilities = sorted(caller.capabilities)
         body: dict[str, object] = {"tenant_id": caller.tenant_id, "capabilities": capabilities, "valid_until": until}
@@ -53,8 +59,12 @@ class Session:
         self.on_get(req, resp)
 
     def on_delete(self, req: Request, resp: Response) -> None:
-        """End the session, valid or not; there may be none. Raises ProblemError (403) for another site's page."""
+        """End the session, valid or not; there may be none.
+
+        Raises ProblemError: 400 for a parameter, 403 for another site's page.
+        """
         session.credential_of(req)
+        Query(req.params, ())
         resp.append_header("Set-Cookie", session.ended(req))
         _say_nothing(resp)
 

@@ -139,6 +139,20 @@ def test_an_agent_without_a_baseline_says_so(api: Api) -> None:
     ]
 
 
+@pytest.mark.parametrize("cost", [1e21, 1.5e149])
+def test_a_cost_of_any_size_is_explained(api: Api, cost: float) -> None:
+    with api.owner.begin() as conn:
+        for days_ago in (0, 2, 3, 4):
+            spend(conn, cost + 0.25 * days_ago, days_ago)
+        spend(conn, 0.5, 0)
+    publish(api, NOW, ("cost",))
+
+    body = explained(api, items_of(api, "cost")[0])
+
+    assert body["inputs"]["run_count"] == 2
+    assert body["source"]["agrees"]
+
+
 STUCK = ("retry_loop", "step_oscillation", "tool_call_loop", "timeout_cascade")
 
 

@@ -190,6 +190,20 @@ def test_ending_a_session_needs_the_pages_own_header(api: Api) -> None:
     assert done.headers["set-cookie"] == f"{COOKIE}=; Max-Age=0; Path=/api; HttpOnly; SameSite=Strict"
 
 
+@pytest.mark.parametrize(("query", "error"), [("tenant_id=globex", "tenant_id_rejected"), ("a=1", "unknown_parameter")])
+def test_a_session_takes_no_parameter(api: Api, query: str, error: str) -> None:
+    token = api.add_key()
+    asked = {"headers": cookie(token, **{PROOF_HEADER: "1"}), "query_string": query}
+
+    begun = api.client.simulate_post(SESSION, json={"api_key": token}, **asked)
+    told = api.client.simulate_get(SESSION, **asked)
+    ended = api.client.simulate_delete(SESSION, **asked)
+
+    for result in (begun, told, ended):
+        assert_problem(result, 400, error)
+        assert "set-cookie" not in result.headers
+
+
 def test_ending_without_a_session_is_no_error(api: Api) -> None:
     assert api.client.simulate_delete(SESSION).status_code == 204
 

@@ -200,6 +200,7 @@ def test_a_request_that_is_repeated_is_written_once(busy: Api) -> None:
     assert len(busy.get(PATH, params={"fingerprint": fingerprint}).json["events"]) == 1
     other = say(busy, key="a-1", **body | {"action": "acknowledge", "minutes": None})
     assert_problem(other, 409, "idempotency_key_reused")
+    assert_problem(say(busy, key="a-1", **body | {"minutes": 1440}), 409, "idempotency_key_reused")
     assert say(busy, OTHER_TENANT, key="a-1", **body).status_code == 404
 
 
