@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, literal, select
+from sqlalchemy import and_, case, func, literal, select
 
 from snapshots.body import Provenance, instant
 from snapshots.signals import SIGNALS
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row, Select
+    from sqlalchemy import ColumnElement, Row, Select
 
 _OVER = ("succeeded", "failed")
 
@@ -32,6 +32,15 @@ def statement(tenant_id: str) -> Select[*tuple[Any, ...]]:
         .select_from(freshness.outerjoin(quarantine, is_aside))
         .where(freshness.c.slot == func.signals.slot_of(tenant_id))
     )
+
+
+def confirmed_as_of() -> ColumnElement[datetime]:
+    """Return the instant that the last refresh which confirmed a tenant's content did it for, NULL when none did.
+
+    Of `freshness`, the row of the tenant's slot, outer-joined with the tenant's row of `quarantine`: one that is set
+    aside stays where its slot was when it first failed.
+    """
+    return case((quarantine.c.signal.is_not(None), quarantine.c.as_of), else_=freshness.c.as_of)
 
 
 def attempts(tenant_id: str) -> Select[*tuple[Any, ...]]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import JSON, and_, case, func, select
 
+from api.freshness import confirmed_as_of
 from api.summaries import UNKNOWN
 from api.wire import instant_text
 from snapshots.items import attention_item, cost_item, pattern_item
-from snapshots.tables import freshness, snapshot
+from snapshots.tables import freshness, quarantine, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -111,10 +112,11 @@ def _as_of(run: FromClause, signal: str) -> ColumnElement[Any]:
     of_tenant = and_(snapshot.c.signal == freshness.c.signal, snapshot.c.tenant_id == run.c.tenant_id)
     slot = freshness.c.slot == func.signals.slot_of(run.c.tenant_id)
     # A refresh that confirms the content moves the instant of what has a window, and of nothing else.
-    moved = func.greatest(snapshot.c.as_of, freshness.c.as_of)
-    own = func.coalesce(snapshot.c.as_of, freshness.c.as_of)
+    moved = func.greatest(snapshot.c.as_of, confirmed_as_of())
+    own = func.coalesce(snapshot.c.as_of, confirmed_as_of())
     as_of = case((freshness.c.window_json.is_(None), own), else_=moved)
-    rows = freshness.outerjoin(snapshot, of_tenant)
+    is_aside = and_(quarantine.c.signal == freshness.c.signal, quarantine.c.tenant_id == run.c.tenant_id)
+    rows = freshness.outerjoin(snapshot, of_tenant).outerjoin(quarantine, is_aside)
     return (
         select(instant_text(as_of))
         .select_from(rows)

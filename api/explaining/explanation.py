@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import JSON, and_, case, cast, func, select
 
 from api.explaining import attention, cost, patterns
+from api.freshness import confirmed_as_of
 from api.history import item_not_found
 from snapshots.movement import item_state
-from snapshots.tables import freshness, snapshot
+from snapshots.tables import freshness, quarantine, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ def _item(tenant_id: str, fingerprint: str) -> Select[*tuple[Any, ...]]:
     of_item = and_(snapshot.c.tenant_id == state.tenant_id, snapshot.c.signal == state.signal)
     of_slot = and_(freshness.c.signal == state.signal, freshness.c.slot == func.signals.slot_of(tenant_id))
     # Scores hold for the instant they were computed for; what has a window, for the one that last confirmed it (R27).
-    newer = func.greatest(snapshot.c.as_of, freshness.c.as_of)
+    is_aside = and_(quarantine.c.signal == state.signal, quarantine.c.tenant_id == tenant_id)
+    newer = func.greatest(snapshot.c.as_of, confirmed_as_of())
     confirmed = case((state.signal == "attention", snapshot.c.as_of), else_=newer)
     return (
         select(
@@ -79,7 +81,7 @@ def _item(tenant_id: str, fingerprint: str) -> Select[*tuple[Any, ...]]:
             confirmed.label("as_of"),
             cast(snapshot.c.content, JSON)["parameters"].label("parameters"),
         )
-        .select_from(item_state.join(snapshot, of_item).outerjoin(freshness, of_slot))
+        .select_from(item_state.join(snapshot, of_item).outerjoin(freshness, of_slot).outerjoin(quarantine, is_aside))
         .where(state.tenant_id == tenant_id, state.fingerprint == fingerprint)
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from api.app import PREFIX
 from tests.api.arrange import NOW, Api
 from tests.api.contract import assert_problem
+from tests.api.test_freshness import set_aside
 from tests.api.test_overlay import items_of, publish
 from tests.factories import insert_run, insert_step, insert_trace
 
@@ -151,6 +152,17 @@ def test_a_cost_of_any_size_is_explained(api: Api, cost: float) -> None:
 
     assert body["inputs"]["run_count"] == 2
     assert body["source"]["agrees"]
+
+
+def test_an_item_of_a_tenant_that_is_set_aside_is_explained_for_the_instant_it_was_confirmed_for(api: Api) -> None:
+    with api.owner.begin() as conn:
+        spend(conn, 1, 0)
+    publish(api, NOW - HOUR, ("cost",))
+    item = items_of(api, "cost")[0]
+    api.verify("cost", window_json='"now"')
+    set_aside(api, "cost", 10, as_of=NOW - HOUR / 2, window_json='"last"')
+
+    assert explained(api, item)["snapshot"]["as_of"] == "2026-01-17T11:30:00.000000Z"
 
 
 STUCK = ("retry_loop", "step_oscillation", "tool_call_loop", "timeout_cascade")

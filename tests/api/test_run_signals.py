@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,8 @@ from sqlalchemy import delete, insert
 
 from snapshots.items import attention_item, cost_item, pattern_item
 from snapshots.signals import CAPABILITIES
-from tests.api.arrange import OTHER_TENANT, PREFIX, TENANT, Api, bearer
+from tests.api.arrange import NOW, OTHER_TENANT, PREFIX, TENANT, Api, bearer
+from tests.api.test_freshness import set_aside
 from tests.factories import insert_run
 
 if TYPE_CHECKING:
@@ -172,3 +174,24 @@ def test_each_signal_names_the_instant_that_its_own_endpoint_names(api: Api) -> 
     }
     assert as_of == {**shown, "cost": None}
     assert shown["patterns"] != shown["attention"]
+
+
+def test_a_signal_whose_tenant_is_set_aside_names_the_instant_that_it_was_last_confirmed_for(api: Api) -> None:
+    with api.owner.begin() as conn:
+        insert_run(conn, id=RUN, tenant_id=TENANT)
+    for signal in ("patterns", "attention", "cost"):
+        api.verify(signal)
+    for signal in ("patterns", "attention"):
+        api.publish(signal, '{"queue":[]}', as_of=NOW - timedelta(minutes=20))
+    set_aside(api, "patterns", 10, as_of=NOW - timedelta(minutes=11), window_json='"last"')
+    set_aside(api, "attention", 10, as_of=NOW - timedelta(minutes=11))
+    set_aside(api, "cost", 10)
+
+    as_of = api.get(PATH).json["signals"]["as_of"]
+
+    shown = {
+        signal: api.get(f"{PREFIX}/{path}").headers["snapshot-as-of"]
+        for signal, path in (("patterns", "patterns"), ("attention", "attention-queue"))
+    }
+    assert as_of == {**shown, "cost": None}
+    assert as_of["patterns"] == "2026-01-17T11:49:00.000000Z"
