@@ -48,14 +48,14 @@ def shared_metrics() -> Iterator[None]:
         yield
 
 
-def serve(target: str, how: Serving) -> None:
+def serve(target: str, how: Serving, interface: Interfaces = Interfaces.WSGI) -> None:
     """Serve `target`, an application factory, until told to stop."""
     _share_one_heap()
     logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith(_ADVICE))
     Granian(
         target,
         factory=True,
-        interface=Interfaces.WSGI,
+        interface=interface,
         # Without TLS there is no HTTP/2 to speak of; the proxy in front speaks it.
         http=HTTPModes.http1,
         address=how.host,

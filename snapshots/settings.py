@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     ingest_max_body_mb: int = Field(
         8, ge=1, le=64, description="Largest body of a request, and largest body once it is decompressed, MB"
     )
+    ingest_body_timeout_s: int = Field(
+        30, ge=1, le=600, description="Seconds within which the whole body of a request must have come; else 408"
+    )
     ingest_quiet_s: int = Field(
         30,
         ge=0,

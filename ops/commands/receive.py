@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import click
+from granian.constants import Interfaces
 
 from api import logs
 from api.credentials import tokens_of
@@ -34,7 +35,6 @@ def receive(host: str | None, port: int | None) -> None:
     address = host or current.ingest_host, port or current.ingest_port
     startup.check_port(*address)
     with shared_metrics():
-        # As many again may wait a moment for those that work.
-        threads = 2 * current.ingest_threads
-        how = Serving(*address, current.ingest_processes, threads, current.log_level)
-        serve("ops.receiving.wsgi:get_app", how)
+        # The application has threads of its own.
+        how = Serving(*address, current.ingest_processes, 1, current.log_level)
+        serve("ops.receiving.asgi:get_app", how, Interfaces.ASGINL)

@@ -1,4 +1,4 @@
-"""The WSGI application of the receiver, built from what it needs; `ops.receiving.wsgi` builds it from its settings."""
+"""The WSGI application of the receiver, built from what it needs; `ops.receiving.asgi` builds it from its settings."""
 
 from __future__ import annotations
 

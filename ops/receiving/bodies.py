@@ -41,16 +41,6 @@ def read(stream: Stream, declared: str, encoding: str, limit: int) -> bytes:
     return _decompressed(body, limit) if encoding == "gzip" else body
 
 
-def discard(stream: Stream, most: int) -> None:
-    """Read the rest of a body, at most so many bytes, and forget it.
-
-    A sender that finds the connection closed while it sends never sees why it was refused, and tries again for ever.
-    """
-    left = most
-    while left > 0 and (part := stream.read(min(left, _CHUNK))):
-        left -= len(part)
-
-
 def _read(stream: Stream, size: int, limit: int) -> bytes:
     parts, left = [], size
     while left > 0:

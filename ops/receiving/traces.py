@@ -18,6 +18,7 @@ from api.problems import ProblemError
 from ops.receiving import answers, bodies
 from ops.receiving.answers import JSON, PROTOBUF, RefusalError
 from ops.receiving.failures import Failures, code_of
+from ops.receiving.front import DISCARD
 from ops.telemetry import otlp
 from ops.telemetry.buffer import Acceptance, accept
 from ops.telemetry.otlp import TooManySpansError, UnreadableRequestError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _MEBIBYTE: Final = 1024 * 1024
 #: Bodies larger than this are taken apart one at a time: what they become takes many times their size.
 _HEAVY: Final = _MEBIBYTE
-#: So many times the largest body is read of one that is refused.
+#: So many times the largest body is read of one that is refused, when its sender is known.
 _DISCARDED: Final = 8
 #: A request waits so long for its turn, seconds, and is told to come back after so many.
 _PATIENCE_S: Final = 2.0
@@ -71,15 +72,9 @@ class Traces:
         self._heavy = Lock()
 
     def on_post(self, req: Request, resp: Response) -> None:
-        """Keep the spans of a request, then answer it. Raises RefusalError."""
-        try:
-            self._take(req, resp)
-        except RefusalError:
-            bodies.discard(req.env["wsgi.input"], _DISCARDED * self._limit)
-            raise
-
-    def _take(self, req: Request, resp: Response) -> None:
+        """Keep the spans of a request, then answer it. Raises RefusalError: a stranger, before its body is read."""
         caller = self._admit(req)
+        req.env[DISCARD] = _DISCARDED * self._limit
         media_type = media_type_of(req)
         if media_type not in _READ:
             raise RefusalError(415, f"Content-Type: expected {PROTOBUF} or {JSON}")
@@ -95,7 +90,7 @@ class Traces:
         try:
             return self._gate.admit(req, INGEST_CAPABILITY)
         except ProblemError as ex:
-            raise RefusalError(ex.status.value, ex.detail, headers=ex.headers) from None
+            raise RefusalError(ex.status.value, ex.detail, headers={**ex.headers, "Connection": "close"}) from None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

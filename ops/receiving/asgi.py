@@ -1,4 +1,4 @@
-"""What a WSGI server loads: `granian --interface wsgi --factory ops.receiving.wsgi:get_app`."""
+"""What an ASGI server loads: `granian --interface asginl --factory ops.receiving.asgi:get_app`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from api import logs
 from ops.receiving.app import create_app
 from ops.receiving.assembler import Assembler
+from ops.receiving.front import Front
 from ops.receiving.metrics import Metrics
 from ops.telemetry.prices import price_file, read_prices
 from snapshots import settings
@@ -17,7 +18,6 @@ from snapshots.database import connect, url_of
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from api.app import Application
     from snapshots.database import Role
     from snapshots.settings import Settings
 
@@ -26,7 +26,7 @@ _POOL_TIMEOUT_S: Final = 5
 _CONNECT_TIMEOUT_S: Final = 3
 
 
-def get_app() -> Application:
+def get_app() -> Front:
     """Return the application of this process, and start its assembler. Raises SettingsError by name."""
     configured = settings.load()
     logs.configure(configured.log_level)
@@ -36,7 +36,8 @@ def get_app() -> Application:
     prices = read_prices(price_file(configured.prices_file))
     app = create_app(engine, _engine(configured, "auth", 2), configured, metrics)
     Assembler(engine, configured, prices, metrics).start()
-    return app
+    # As many again may wait a moment for those that work.
+    return Front(app, 2 * configured.ingest_threads, configured.ingest_body_timeout_s)
 
 
 def _metrics_folder() -> Path | None:
