@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,7 +54,8 @@ def live(
             step.run_id,
             step.trace_id,
             step.retry_count,
-            (step.duration_ms > parameters["slow_step_ms"]).label("is_slow"),
+            # PostgreSQL sorts NaN above infinity: what is not finite is no evidence (R4a).
+            ((step.duration_ms > parameters["slow_step_ms"]) & (step.duration_ms < math.inf)).label("is_slow"),
             is_of_skill.label("is_of_skill"),
             (is_of_skill & (before == step.skill_id)).label("repeats"),
         )

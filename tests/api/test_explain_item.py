@@ -193,6 +193,20 @@ def test_every_pattern_says_its_counts_and_its_confidence(stuck: Api, pattern: s
     assert body["source"]["agrees"] is True, body["source"]
 
 
+@pytest.mark.parametrize("duration", [float("nan"), float("inf")])
+def test_a_duration_that_is_not_finite_is_no_slow_step_of_the_source_either(api: Api, duration: float) -> None:
+    with api.owner.begin() as conn:
+        trace = insert_trace(conn, trace_id="trace-1", run_id="run-1", started_at=NOW - HOUR)
+        for index, each in enumerate((9000.0, 9000.0, duration)):
+            insert_step(conn, trace, index, skill_id=f"skill-{index}", duration_ms=each)
+    publish(api, NOW, ("patterns",))
+
+    body = explained(api, items_of(api, "patterns")[0])
+
+    assert body["inputs"] == {"run-1": 2}
+    assert body["source"]["agrees"] is True, body["source"]
+
+
 @pytest.mark.parametrize("pattern", STUCK)
 def test_steps_that_came_since_show(stuck: Api, pattern: str) -> None:
     item = next(item for item in items_of(stuck, "patterns") if item["pattern_type"] == pattern)
