@@ -248,7 +248,6 @@ def _decide() -> dict[str, Any]:
         "summary": "Acknowledge, snooze, expect or reopen an item, for the whole tenant.",
         "description": "Needs the capability `activity.triage`.",
         "parameters": [parameters.IDEMPOTENCY_KEY],
-        "security": _BEARER,
         "requestBody": {"required": True, "content": {"application/json": decision}},
         "responses": {
             "201": _answer("It is written down.", {"application/json": decided}),
@@ -273,9 +272,8 @@ def _service() -> dict[str, Any]:
 
 def _open(name: str, summary: str, media_type: str, schema: Schema) -> dict[str, Any]:
     answer = _answer("The answer.", {media_type: {"schema": schema}})
-    operation = {"operationId": name, "summary": summary, "security": [], "responses": {"200": answer}}
-    operation["responses"] = {"200": answer, **_errors(_ANYWHERE)}
-    return {"get": operation}
+    responses = {"200": answer, **_errors(_ANYWHERE)}
+    return {"get": {"operationId": name, "summary": summary, "security": [], "responses": responses}}
 
 
 def _answer(description: str, content: dict[str, Any], headers: tuple[str, ...] = ()) -> dict[str, Any]:
