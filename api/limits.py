@@ -116,11 +116,11 @@ class FailureLimit:
     more are let through than may fail.
     """
 
-    def __init__(self, per_minute: int) -> None:
-        """Take the number of failures that one address may cause in a minute, in this process."""
-        self._storage = MemoryStorage()
-        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+    def __init__(self, per_minute: int, *, networks: int = MAX_NETWORKS) -> None:
+        """Take the failures that one address may cause in a minute, in this process, and how many are remembered."""
+        self._networks = networks
         self._item = RateLimitItemPerMinute(per_minute)
+        self._forget()
         self._under_way: Counter[str] = Counter()
         self._lock = Lock()
 
@@ -159,9 +159,14 @@ class FailureLimit:
                 self._count(network)
 
     def _count(self, network: str) -> None:
-        if self.remembered >= MAX_NETWORKS:
-            self._storage.reset()
+        if self.remembered >= self._networks:
+            self._forget()
         self._limiter.hit(self._item, network)
+
+    def _forget(self) -> None:
+        # A new one: the library's own thread may be walking through the old one, which emptying it would break.
+        self._storage = MemoryStorage()
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
 
 
 class LiveSlots:
