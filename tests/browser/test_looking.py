@@ -96,6 +96,7 @@ def test_360_pixels_are_wide_enough(new_profile: Callable[..., Profile], view: s
 def test_a_phone_shows_four_items_below_a_low_header(new_profile: Callable[..., Profile]) -> None:
     page = show(new_profile(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True), "overview")
 
+    page.locator("#queue .item").nth(4).wait_for()
     bottoms = [box["y"] + box["height"] for box in map(Locator.bounding_box, page.locator("#queue .item").all()) if box]
     header = page.locator("main").bounding_box()
     assert header is not None

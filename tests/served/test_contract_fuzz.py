@@ -90,14 +90,20 @@ def explore(served: Served, token: str, examples: int) -> Findings:
 def filter_failure(_context: object, failure: Failure, _case: object, response: Response) -> bool:
     """Keep a failure, unless a valid request was refused for what no schema can say.
 
-    A cursor is one that was handed out; `as_of` has passed; and what a decision on an item needs depends on its action.
+    A cursor is one that was handed out; `as_of` has passed; changes are read forward or back; and what a decision on an
+    item needs depends on its action.
     """
     if failure.title != "Schema-valid request rejected" or response.status_code != 400:
         return True
     problem = response.json()
     if problem["error"] == "invalid_body":
         return problem["member"] not in {"minutes", "until", "reason"}
-    unsaid = {"cursor": ("cursor",), "as_of": ("future",), "since": ("cursor", "future")}
+    unsaid = {
+        "cursor": ("cursor",),
+        "as_of": ("future",),
+        "since": ("cursor", "future"),
+        "before": ("cursor", "no `since` beside it"),
+    }
     return not any(word in problem.get("expected", "") for word in unsaid.get(problem.get("parameter"), ()))
 
 
