@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,9 @@ class Sender:
 
     def ask(self, front: Front) -> tuple[int, dict[bytes, bytes], bytes]:
         """Return the status, the headers and the body of the answer."""
-        asyncio.run(front(self.scope, self.receive, self.send))
+        # In a thread of its own: another test's browser may have left a loop running in this one.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, front(self.scope, self.receive, self.send)).result()
         start, rest = self.answer
         return start["status"], dict(start["headers"]), rest["body"]
 
