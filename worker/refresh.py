@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from psycopg2.errorcodes import SERIALIZATION_FAILURE
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
@@ -38,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 #: The errors after which an attempt is worth repeating; the tasks retry on these and no others.
 RETRYABLE: Final = (DBAPIError,)
+
+#: How often a comparison begins that meets other refreshes at the counters of changes.
+RECONCILE_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +196,16 @@ def _drain(conn: Connection, order: Order, settings: Settings, instant: Instant)
         instant = _instant(conn)
 
 
-def _reconciled(conn: Connection, order: Order, settings: Settings) -> RefreshResult:
-    """Compare with a full recompute; tenants whose data breaks only that are set aside too, and the others compared."""
+def _reconciled(conn: Connection, order: Order, settings: Settings, tries: int = RECONCILE_TRIES) -> RefreshResult:
+    """Compare with a full recompute; tenants whose data breaks only that are set aside too, and the others compared.
+
+    It sees one state of all: where another signal's refresh has counted a tenant's changes since, it begins anew.
+    """
     try:
         result = _reconcile(conn, order, settings)
     except DBAPIError as ex:
+        if getattr(ex.orig, "pgcode", None) == SERIALIZATION_FAILURE and tries > 1:
+            return _reconciled(conn, order, settings, tries - 1)
         failed = set_aside(conn, order, settings, _instant(conn), ex)
         return _reconciled(conn, replace(order, excluded=[*order.excluded, *failed]), settings)
     return replace(result, tenants_failed=len(order.excluded))
