@@ -82,14 +82,8 @@ class ChangeList:
         stream, last_no = rows[0].stream or "", rows[0].last_no or 0
         found = [row for row in rows if row.change_no is not None]
         self._check(stream, last_no, found)
-        shown = found[: self.limit]
         # Without a cursor and without a kept change, the next one is that after the newest there ever was.
-        end = shown[-1].change_no if shown else last_no
-        return {
-            "changes": [_change(row, stream, self.tenant_id) for row in shown],
-            "next_cursor": _encode(Position(stream, end), self.tenant_id),
-            "has_more": len(found) > self.limit,
-        }
+        return _answer(self, stream, found, end=last_no)
 
     def _check(self, stream: str, last_no: int, found: Sequence[Row[Any]]) -> None:
         """Refuse a cursor of numbers that began anew, and one between which and the next number there is a gap."""
@@ -125,14 +119,7 @@ class LatestChanges:
         stream = rows[0].stream or ""
         if self.before is not None and self.before.stream != stream:
             raise gone("before")
-        found = [row for row in rows if row.change_no is not None]
-        shown = found[: self.limit]
-        end = shown[-1].change_no if shown else 0
-        return {
-            "changes": [_change(row, stream, self.tenant_id) for row in shown],
-            "next_cursor": _encode(Position(stream, end), self.tenant_id),
-            "has_more": len(found) > self.limit,
-        }
+        return _answer(self, stream, [row for row in rows if row.change_no is not None], end=0)
 
 
 def _page(
@@ -152,6 +139,17 @@ def _page(
     always = select(literal(1).label("one")).subquery()
     rows = always.outerjoin(counter, _ALWAYS).outerjoin(page, _ALWAYS)
     return select(counter.c.last_no, counter.c.stream, page).select_from(rows).order_by(order(page.c.change_no))
+
+
+def _answer(page: ChangeList | LatestChanges, stream: str, found: Sequence[Row[Any]], *, end: int) -> dict[str, object]:
+    """Return the response; `end` is where the next page begins when this one is empty."""
+    shown = found[: page.limit]
+    last = shown[-1].change_no if shown else end
+    return {
+        "changes": [_change(row, stream, page.tenant_id) for row in shown],
+        "next_cursor": _encode(Position(stream, last), page.tenant_id),
+        "has_more": len(found) > page.limit,
+    }
 
 
 def _change(row: Row[Any], stream: str, tenant_id: str) -> dict[str, object]:

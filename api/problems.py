@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from falcon import HTTPError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.isolation import IsolationError
-from snapshots.errors import NOT_THERE, ActivityError, DatabaseUnavailableError, SchemaMismatchError
+from snapshots.errors import NOT_THERE, ActivityError, DatabaseUnavailableError, SchemaMismatchError, sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ def _of_falcon(ex: HTTPError) -> ProblemError:
 
 
 def _of_database(ex: SQLAlchemyError) -> ProblemError:
-    code = getattr(ex.orig, "pgcode", None) if isinstance(ex, DBAPIError) else None
+    code = sqlstate(ex)
     if code == _QUERY_CANCELED:
         return ProblemError(503, "query_timeout", "The query took longer than this service allows; narrow its filters.")
     if code in NOT_THERE:

@@ -8,6 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from api.watch import Watch, driver_connection
+from snapshots.errors import sqlstate
 from snapshots.source import TENANT_SETTING
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Reader:
 
     def _is_final(self, ex: DBAPIError, admitted: float) -> bool:
         """Tell whether trying again is of no use: the server answered with an error, or did not answer for long."""
-        if getattr(ex.orig, "pgcode", None) is not None:
+        if sqlstate(ex) is not None:
             self._watch.note_answer()
             return not ex.connection_invalidated
         return self._watch.note_failure(admitted) or not ex.connection_invalidated

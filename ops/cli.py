@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from snapshots.errors import ActivityError, ArgumentError, SettingsError, UnknownSignalError
+from snapshots.errors import ActivityError, ArgumentError, SettingsError, UnknownSignalError, sqlstate
+from worker.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,14 +113,14 @@ def _fail(message: str, code: int) -> None:
 
 def _explain(ex: DBAPIError) -> str:
     """Return one line for a database error, without the statement and its parameters."""
-    code = getattr(ex.orig, "pgcode", None)
-    first_line = (str(ex.orig).strip().splitlines() or ["no message"])[0]
+    code = sqlstate(ex)
+    words = first_line(ex) or "no message"
     if isinstance(ex, OperationalError) and code is None:
-        return f"database: {first_line}; is ACTIVITY_DATABASE_URL right, and the server up?"
+        return f"database: {words}; is ACTIVITY_DATABASE_URL right, and the server up?"
     hint = _HINTS.get(code or "")
     if isinstance(ex, ProgrammingError) and hint is None:
         hint = "run `activity migrate`"
-    return f"database: {first_line}" + (f" ({hint})" if hint else "")
+    return f"database: {words}" + (f" ({hint})" if hint else "")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,11 @@ from typing import Final
 NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
 
 
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of the database's; None of any other, and of a connection that was lost."""
+    return getattr(getattr(error, "orig", None), "pgcode", None)
+
+
 class ActivityError(Exception):
     """Something failed that a person can act on; the message says how."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from snapshots.errors import NOT_THERE, ActivityError, SchemaMismatchError
+from snapshots.errors import NOT_THERE, ActivityError, SchemaMismatchError, sqlstate
 
 #: Of an error's message, this many characters are kept.
 ERROR_LENGTH: Final = 500
@@ -22,6 +22,6 @@ def first_line(error: BaseException) -> str:
 
 def translated(error: Exception) -> Exception:
     """Return a SchemaMismatchError for what a schema lacks that is detached or of another version, else the error."""
-    if getattr(getattr(error, "orig", None), "pgcode", None) not in NOT_THERE:
+    if sqlstate(error) not in NOT_THERE:
         return error
     return SchemaMismatchError(f"{first_line(error)}; is the schema detached, or of another version?")

@@ -14,6 +14,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
+from snapshots.errors import sqlstate
 from snapshots.tables import freshness, quarantine
 from worker.errors import first_line
 
@@ -49,8 +50,7 @@ class Culprit:
 
 def is_of_data(error: Exception) -> bool:
     """Tell whether some tenant's rows may have caused `error`, rather than the server or the network."""
-    code = getattr(getattr(error, "orig", None), "pgcode", None)
-    return isinstance(error, DBAPIError) and str(code or "")[:2] in _OF_DATA
+    return isinstance(error, DBAPIError) and (sqlstate(error) or "")[:2] in _OF_DATA
 
 
 def culprits(tenants: Sequence[str], attempt: Callable[[Sequence[str]], DBAPIError | None]) -> list[Culprit]:

@@ -14,6 +14,7 @@ from psycopg2.errorcodes import SERIALIZATION_FAILURE
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
+from snapshots.errors import sqlstate
 from snapshots.facts import fact_state
 from snapshots.tables import freshness
 from worker import ledger, locks, marks, quarantine
@@ -204,7 +205,7 @@ def _reconciled(conn: Connection, order: Order, settings: Settings, tries: int =
     try:
         result = _reconcile(conn, order, settings)
     except DBAPIError as ex:
-        if getattr(ex.orig, "pgcode", None) == SERIALIZATION_FAILURE and tries > 1:
+        if sqlstate(ex) == SERIALIZATION_FAILURE and tries > 1:
             return _reconciled(conn, order, settings, tries - 1)
         failed = set_aside(conn, order, settings, _instant(conn), ex)
         return _reconciled(conn, replace(order, excluded=[*order.excluded, *failed]), settings)

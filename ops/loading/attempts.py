@@ -15,6 +15,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from ops.loading.problems import LoadError
 from snapshots import database
+from snapshots.errors import sqlstate
+from worker.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,10 +98,10 @@ def _passes(ex: DBAPIError, *, has_begun: bool) -> bool:
 
     A connection that is lost, or cannot be made, has no SQLSTATE; where none was made before, the address may be wrong.
     """
-    code = getattr(ex.orig, "pgcode", None)
+    code = sqlstate(ex)
     if code is None:
         return has_begun and isinstance(ex, OperationalError | InterfaceError)
-    return str(code).startswith(_PASSING)
+    return code.startswith(_PASSING)
 
 
 def _explain(ex: DBAPIError, times: int, attempt: _Attempt) -> str:
@@ -110,4 +112,4 @@ def _explain(ex: DBAPIError, times: int, attempt: _Attempt) -> str:
 
 
 def _reason(ex: DBAPIError) -> str:
-    return (str(ex.orig).strip().splitlines() or ["the connection was lost"])[0]
+    return first_line(ex) or "the connection was lost"

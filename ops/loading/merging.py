@@ -30,6 +30,7 @@ from sqlalchemy.types import UserDefinedType
 
 from ops.loading.problems import Problem, shown
 from ops.loading.staging import BATCH
+from snapshots.errors import sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +124,7 @@ class Merger:
         try:
             counts = self._conn.execute(self._statement(batch)).one()
         except DBAPIError as ex:
-            if not str(getattr(ex.orig, "pgcode", None) or "").startswith(_ABOUT_A_ROW):
+            if not (sqlstate(ex) or "").startswith(_ABOUT_A_ROW):
                 raise
             self._conn.execute(text("rollback to savepoint load_batch"))
             refusal = ex

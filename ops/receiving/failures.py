@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from snapshots.errors import sqlstate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import Logger
@@ -30,7 +32,7 @@ class Failures:
 
     def tell(self, what: str, error: Exception, *, is_foreseen: bool) -> None:
         """Tell of a failure unless the same was told a moment ago; what nobody foresaw, with its traceback."""
-        kind = what, type(error).__name__, code_of(error)
+        kind = what, type(error).__name__, sqlstate(error)
         times = self._due(kind)
         if not times:
             return
@@ -50,8 +52,3 @@ class Failures:
             if is_due:
                 self._silent_until[kind] = now + SILENCE_S
         return times if is_due else 0
-
-
-def code_of(error: Exception) -> str | None:
-    """Return the SQLSTATE of an error of the database's, None of any other."""
-    return getattr(getattr(error, "orig", None), "pgcode", None)

@@ -17,12 +17,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from api.problems import ProblemError
 from ops.receiving import answers, bodies
 from ops.receiving.answers import JSON, PROTOBUF, RefusalError
-from ops.receiving.failures import Failures, code_of
+from ops.receiving.failures import Failures
 from ops.receiving.front import DISCARD
 from ops.telemetry import otlp
 from ops.telemetry.buffer import Acceptance, accept
 from ops.telemetry.otlp import TooManySpansError, UnreadableRequestError
 from ops.telemetry.spans import Span
+from snapshots.errors import sqlstate
 from snapshots.signals import INGEST_CAPABILITY
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Traces:
             message = "the database does not answer; nothing of this request was kept"
             raise RefusalError(503, message, retry_after_s=_RETRY_AFTER_S) from None
         except SQLAlchemyError as ex:
-            is_away = code_of(ex) in _AWAY
+            is_away = sqlstate(ex) in _AWAY
             self._failures.tell("spans not kept", ex, is_foreseen=is_away)
             if is_away:
                 message = "the database cannot keep spans at present; nothing of this request was kept"

@@ -19,6 +19,7 @@ from ops.loading.targets import read_targets
 from ops.telemetry.buffer import IN_USE
 from ops.telemetry.spans import restore
 from ops.telemetry.traces import Arrival, Composition, Known, compose
+from snapshots.errors import sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -219,7 +220,7 @@ def _in_savepoint(conn: Connection, work: Callable[[], None]) -> str | None:
     except LoadError as ex:
         refusal = str(ex)
     except DBAPIError as ex:
-        if not str(getattr(ex.orig, "pgcode", None) or "").startswith(_ABOUT_A_ROW):
+        if not (sqlstate(ex) or "").startswith(_ABOUT_A_ROW):
             raise
         diagnosis = getattr(ex.orig, "diag", None)
         refusal = getattr(diagnosis, "message_primary", None) or type(ex.orig).__name__

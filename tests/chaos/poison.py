@@ -73,7 +73,8 @@ select
 """)
 _LONG_TRACE: Final = text("""
 insert into public.aos_trace_steps (trace_id, step_index, skill_id, duration_ms, retry_count)
-select :trace, n, 'skill_' || n % 50, n % 7000, n % 2
+-- Half of them are of fifty skills, the others of a hundred thousand that come again.
+select :trace, n, 'skill_' || case when n % 2 = 0 then n % 50 else n % 100000 end, n % 7000, n % 2
 from generate_series(1, cast(:steps as integer)) as n
 """)
 

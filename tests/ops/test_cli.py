@@ -80,7 +80,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         ),
         (["webhooks", "remove", "7"], "webhook: 7 does not exist", 1),
         (["explain-item", "x", "--tenant", "a"], "fingerprint: expected", 2),
-        (["load", "x" * 300], "xxx: ", 1),
+        (["load", "x" * 300], "xxx: File name too long", 1),
     ],
 )
 def test_a_wrong_call_is_answered_in_one_line(  # noqa: PLR0913, PLR0917  # a case is three of these

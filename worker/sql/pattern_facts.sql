@@ -1,8 +1,8 @@
 -- What each skill did in each trace of the window, where it can matter to a pattern; a trace is read in index order.
 -- Traces that start later than now are among them: they count once their time has come (R2).
 -- What the patterns say beside the definition rests on the columns from trace_steps on (R17); without extras they are
--- NULL. What they need of the steps of a skill is read only where the skill comes again, through its index: so a trace
--- of a million steps takes hardly more than twice what it takes without.
+-- NULL. What they need of a skill's steps is read through its index, and only where the skill comes again: the time is
+-- in proportion to the steps of a trace, however many skills share them.
 -- reads: signals.source_trace, signals.source_step, pg_temp.stage_dirty_trace
 -- grain: trace and skill, sparse
 -- params: window_start, tenants, excluded, shards, shard, only_changed, exclude_synthetic, loop_min_uses, slow_step_ms,
@@ -110,69 +110,6 @@ trace_length as (
         ) as counted
 ),
 
-repeated_use as (
-    select
-        wanted.trace_id,
-        wanted.skill_id,
-        own_use.*
-    from skill_use as wanted
-    cross join
-        lateral (
-            select
-                cast(max(own_step.step_index) as bigint) - min(own_step.step_index) + 1 as span_steps,
-                sum(own_step.step_ms) filter (where own_step.is_later) as later_ms,
-                sum(own_step.step_cents) filter (where own_step.is_later) as later_cents,
-                count(*) filter (where own_step.is_later and own_step.is_after_error) as later_after_error,
-                sum(own_step.step_ms) filter (where own_step.is_repeat) as repeat_ms,
-                sum(own_step.step_cents) filter (where own_step.is_repeat) as repeat_cents,
-                count(*) filter (where own_step.is_repeat and own_step.is_after_error) as repeats_after_error,
-                min(own_step.outcome collate "C") as outcome_low,
-                max(own_step.outcome collate "C") as outcome_high
-            from (
-                select
-                    skill_step.step_index,
-                    row_number() over in_order > 1 as is_later,
-                    (
-                        select step_before.skill_id
-                        from signals.source_step as step_before
-                        where
-                            step_before.trace_id = wanted.trace_id
-                            and step_before.step_index < skill_step.step_index
-                        order by step_before.step_index desc
-                        limit 1
-                    ) = wanted.skill_id as is_repeat,
-                    -- The skill's last use failed, whatever came between: an apology is no success.
-                    lag(
-                        skill_step.status in ('failed', 'failure', 'error', 'timeout')
-                        or skill_step.outcome_category in ('FAILURE', 'ERROR', 'TIMEOUT')
-                    ) over in_order as is_after_error,
-                    case
-                        when skill_step.duration_ms between 0 and 1e15 then cast(skill_step.duration_ms as numeric)
-                    end as step_ms,
-                    case
-                        when skill_step.cost_cents between 0 and 1e15 then cast(skill_step.cost_cents as numeric)
-                    end as step_cents,
-                    coalesce(skill_step.status, '') || '/' || coalesce(skill_step.outcome_code, '') as outcome
-                from (
-                    select source_step.*
-                    from signals.source_step
-                    where source_step.trace_id = wanted.trace_id and source_step.skill_id = wanted.skill_id
-                    union all
-                    select source_step.*
-                    from signals.source_step
-                    where
-                        source_step.trace_id = wanted.trace_id
-                        and source_step.skill_id is null
-                        and wanted.skill_id is null
-                ) as skill_step
-                window in_order as (order by skill_step.step_index)
-            ) as own_step
-        ) as own_use
-    where
-        cast(:extras as boolean)
-        and (wanted.uses >= cast(:loop_min_uses as integer) or wanted.repeats > 0)
-),
-
 -- The longest sequence of 2 to 5 steps with the skill in it that comes at least three times in a row.
 skill_cycle as (
     select distinct on (stretch.trace_id, cycle_skill.skill_id)
@@ -278,10 +215,65 @@ select
     skill_cycle.cycle_skills
 from skill_use
 left join trace_length on trace_length.trace_id = skill_use.trace_id
-left join repeated_use
-    on
-        repeated_use.trace_id = skill_use.trace_id
-        -- As arrays, two NULLs are equal, and can be hashed.
-        and array[repeated_use.skill_id] = array[skill_use.skill_id]
+left join
+    lateral (
+        select
+            cast(max(own_step.step_index) as bigint) - min(own_step.step_index) + 1 as span_steps,
+            sum(own_step.step_ms) filter (where own_step.is_later) as later_ms,
+            sum(own_step.step_cents) filter (where own_step.is_later) as later_cents,
+            count(*) filter (where own_step.is_later and own_step.is_after_error) as later_after_error,
+            sum(own_step.step_ms) filter (where own_step.is_repeat) as repeat_ms,
+            sum(own_step.step_cents) filter (where own_step.is_repeat) as repeat_cents,
+            count(*) filter (where own_step.is_repeat and own_step.is_after_error) as repeats_after_error,
+            min(own_step.outcome collate "C") as outcome_low,
+            max(own_step.outcome collate "C") as outcome_high
+        from (
+            select
+                skill_step.step_index,
+                row_number() over in_order > 1 as is_later,
+                (
+                    select step_before.skill_id
+                    from signals.source_step as step_before
+                    where
+                        step_before.trace_id = skill_use.trace_id
+                        and step_before.step_index < skill_step.step_index
+                    order by step_before.step_index desc
+                    limit 1
+                ) = skill_use.skill_id as is_repeat,
+                -- The skill's last use failed, whatever came between: an apology is no success.
+                lag(
+                    skill_step.status in ('failed', 'failure', 'error', 'timeout')
+                    or skill_step.outcome_category in ('FAILURE', 'ERROR', 'TIMEOUT')
+                ) over in_order as is_after_error,
+                case
+                    when skill_step.duration_ms between 0 and 1e15 then cast(skill_step.duration_ms as numeric)
+                end as step_ms,
+                case
+                    when skill_step.cost_cents between 0 and 1e15 then cast(skill_step.cost_cents as numeric)
+                end as step_cents,
+                coalesce(skill_step.status, '') || '/' || coalesce(skill_step.outcome_code, '') as outcome
+            from (
+                select source_step.*
+                from signals.source_step
+                where
+                    source_step.trace_id = skill_use.trace_id
+                    and source_step.skill_id = skill_use.skill_id
+                    and cast(:extras as boolean)
+                    and (skill_use.uses >= cast(:loop_min_uses as integer) or skill_use.repeats > 0)
+                union all
+                select source_step.*
+                from signals.source_step
+                where
+                    source_step.trace_id = skill_use.trace_id
+                    and source_step.skill_id is null
+                    and skill_use.skill_id is null
+                    and cast(:extras as boolean)
+                    and skill_use.uses >= cast(:loop_min_uses as integer)
+            ) as skill_step
+            window in_order as (order by skill_step.step_index)
+        ) as own_step
+        having count(*) > 0
+    ) as repeated_use
+    on true
 left join skill_cycle
     on skill_cycle.trace_id = skill_use.trace_id and skill_cycle.skill_id = skill_use.skill_id
