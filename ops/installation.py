@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from migrations import capture, runner
-from ops import children, startup
+from ops import children, ports, startup
 from ops.demo.agents import DEMO_TENANT
 from ops.demo.loading import load_demo
 from ops.foundation import Foundation
@@ -67,14 +67,15 @@ class Installation:
         """
         with self._instance.locked():
             children.end(children.of_instance(str(self._wishes.folder)))
-            startup.check_port(self._settings.api_host, self._settings.api_port)
-            self._remove_ready_file()
-            foundation = Foundation(self._instance, self._settings)
-            try:
-                self._settings = foundation.start(self._report)
-                self._serve(foundation)
-            finally:
-                self._stop(foundation)
+            # Held all along: another `activity up` must not take it while the API is being started again.
+            with ports.held(self._settings.api_host, self._settings.api_port):
+                self._remove_ready_file()
+                foundation = Foundation(self._instance, self._settings)
+                try:
+                    self._settings = foundation.start(self._report)
+                    self._serve(foundation)
+                finally:
+                    self._stop(foundation)
 
     def _serve(self, foundation: Foundation) -> None:
         self._report("bringing the schema to its newest revision")

@@ -42,7 +42,7 @@ _SECRETS: Final = frozenset(
 
 def program(name: str, current: Settings, folder: Path) -> Program:
     """Return the process `name` of the installation in `folder`, run by this interpreter."""
-    options = ["--port", str(current.api_port)] if name == "api" else []
+    options = ["--port", str(current.api_port), "--port-is-held"] if name == "api" else []
     inherited = {key: value for key, value in os.environ.items() if key.removesuffix("_FILE") not in _SECRETS}  # noqa: TID251  # handed on
     environment = {**inherited, **_urls(name, current), INSTANCE_VARIABLE: str(folder)}
     return Program(name, [sys.executable, "-m", "ops.cli", name, *options], environment)

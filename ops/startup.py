@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, insert, literal, select, text, update
@@ -11,7 +10,6 @@ from sqlalchemy import func, insert, literal, select, text, update
 from migrations import mapping
 from ops.demo.agents import DEMO_TENANT
 from snapshots import keys
-from snapshots.errors import ActivityError
 from snapshots.signals import CAPABILITIES, SIGNALS, SLOTS
 from snapshots.tables import api_key, freshness
 
@@ -24,17 +22,6 @@ if TYPE_CHECKING:
 
 _READY_TIMEOUT_S: Final = 5
 _OK: Final = 200
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise ActivityError unless the port can be listened on; asked first, since several servers may share a port."""
-    try:
-        with socket.create_server((host, port)):
-            return
-    except OSError as ex:
-        raise ActivityError(
-            f"port {port} on {host}: cannot be listened on ({ex.strerror}); choose another with --port"
-        ) from ex
 
 
 def is_empty(engine: Engine) -> bool:

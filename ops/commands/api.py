@@ -10,7 +10,7 @@ import click
 
 from api import logs
 from api.credentials import tokens_of
-from ops import startup
+from ops import ports
 from ops.serving import Serving, serve, shared_metrics
 from snapshots import settings
 
@@ -18,14 +18,16 @@ from snapshots import settings
 @click.command()
 @click.option("--host", help="Address to listen on; default ACTIVITY_API_HOST.")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on; default ACTIVITY_API_PORT.")
-def api(host: str | None, port: int | None) -> None:
+@click.option("--port-is-held", is_flag=True, hidden=True, help="The caller keeps the port for us: it looks taken.")
+def api(*, host: str | None, port: int | None, port_is_held: bool) -> None:
     """Serve the read layer."""
     current = settings.load()
     logs.configure(current.log_level)
     # A file of public keys that is none ends here, by name, and not in each process.
     tokens_of(current, partial(datetime.now, UTC), time.monotonic)
     address = host or current.api_host, port or current.api_port
-    startup.check_port(*address)
+    if not port_is_held:
+        ports.check(*address)
     with shared_metrics():
         # One more than may work waits a moment for them, and one is left for what is answered from memory.
         serve("api.wsgi:get_app", Serving(*address, current.api_processes, current.api_threads + 2, current.log_level))

@@ -8,7 +8,7 @@ import threading
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 
-from ops import health_watch, logs, startup
+from ops import health_watch, logs, ports
 from ops.health_metrics import HealthCollector
 from ops.interruption import Interruption
 from snapshots import settings
@@ -26,7 +26,7 @@ def exporter(host: str, port: int) -> None:
     """
     current = settings.load()
     logs.configure(current.log_level)
-    startup.check_port(host, port)
+    ports.check(host, port)
     registry = CollectorRegistry()
     registry.register(HealthCollector(health_watch.Watch(health_watch.connect(current, "activity exporter"), current)))
     server, _ = start_http_server(port, host, registry)

@@ -11,7 +11,7 @@ from granian.constants import Interfaces
 
 from api import logs
 from api.credentials import tokens_of
-from ops import startup
+from ops import ports
 from ops.serving import Serving, serve, shared_metrics
 from ops.telemetry.prices import price_file, read_prices
 from snapshots import database, settings
@@ -33,7 +33,7 @@ def receive(host: str | None, port: int | None) -> None:
     for role in ("ingest", "auth"):
         database.url_of(current, role)
     address = host or current.ingest_host, port or current.ingest_port
-    startup.check_port(*address)
+    ports.check(*address)
     with shared_metrics():
         # The application has threads of its own.
         how = Serving(*address, current.ingest_processes, 1, current.log_level)

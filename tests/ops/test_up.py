@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import stat
 import urllib.request
@@ -14,6 +16,7 @@ import psycopg2
 import pytest
 import redis
 
+from ops import children
 from tests.ops.up import READY_S, STOPPED_S, Up, free_port
 
 if TYPE_CHECKING:
@@ -111,21 +114,51 @@ def test_a_port_in_use_is_refused_before_anything_starts(running: Up, start: Cal
     assert not (second.folder / "postgres").exists()
 
 
+def test_a_port_stays_taken_while_its_api_is_started_again(running: Up, start: Callable[..., Up]) -> None:
+    # Whoever would start it again is stopped, so that nobody listens.
+    os.kill(running.process.pid, signal.SIGSTOP)
+    try:
+        [api] = apis_of(running)
+        children.end([api], ((signal.SIGKILL, STOPPED_S),))
+        children.end_group(api.pid)
+        running.until(lambda: not listens(running.port), STOPPED_S)
+
+        second = start("port-free-for-a-moment", port=running.port)
+
+        assert second.process.wait(READY_S) == 1
+        assert not (second.folder / "postgres").exists()
+    finally:
+        os.kill(running.process.pid, signal.SIGCONT)
+    running.until(lambda: serves(running), STOPPED_S)
+
+
 def test_a_child_that_dies_is_started_again(running: Up) -> None:
-    children = psutil.Process(running.process.pid).children()
-    # One that has ended, and whose end was not looked at yet, has no command line.
-    living = [process for process in children if process.status() != psutil.STATUS_ZOMBIE]
-    [api] = [process for process in living if "api" in process.cmdline()]
+    [api] = apis_of(running)
     api.kill()
 
-    def serves() -> bool:
-        try:
-            return get(running.ready(), "readyz")[0] == 200
-        except OSError:
-            return False
+    # What it leaves behind may serve for a moment longer: a new one must.
+    running.until(lambda: apis_of(running) not in ([], [api]) and serves(running), STOPPED_S)
 
-    running.until(lambda: not api.is_running() or api.status() == psutil.STATUS_ZOMBIE, STOPPED_S)
-    running.until(serves, STOPPED_S)
+
+def apis_of(up: Up) -> list[psutil.Process]:
+    """Return the living ones: one that has ended, and whose end was not looked at yet, has no command line."""
+    living = [child for child in psutil.Process(up.process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in living if "api" in process.cmdline()]
+
+
+def serves(up: Up) -> bool:
+    try:
+        return get(up.ready(), "readyz")[0] == 200
+    except OSError:
+        return False
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_two_run_side_by_side_and_one_without_demo_has_no_key(running: Up, start: Callable[..., Up]) -> None:
