@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 NOW: Final = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
+#: When limits are tested. Their library cleans up in a thread of its own, which freezegun does not freeze: nothing may
+#: be over by its clock.
+FAR: Final = datetime(2199, 1, 1, tzinfo=UTC)
 TENANT: Final = "acme"
 OTHER_TENANT: Final = "globex"
 PREFIX: Final = "/api/v1/activity"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,17 +16,16 @@ from api.problems import ProblemError
 from ops.embedded.valkey import ValkeyServer
 from snapshots.errors import DatabaseUnavailableError
 from snapshots.settings import Settings
-from tests.api.arrange import LIVE_PATHS, SNAPSHOT_PATHS, Api, Moment, bearer
+from tests.api.arrange import FAR, LIVE_PATHS, SNAPSHOT_PATHS, Api, Moment, bearer
 from tests.api.contract import assert_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
 
 PATTERNS = SNAPSHOT_PATHS["patterns"]
-#: The library cleans up in a thread of its own, which freezegun does not freeze: nothing may be over by its clock.
-FAR = datetime(2199, 1, 1, tzinfo=UTC)
 
 
 def passed(limit: PortionedLimit | SharedLimit, key_id: str, requests: int) -> int:
@@ -49,8 +47,16 @@ def is_passed(limit: PortionedLimit | SharedLimit, key_id: str) -> bool:
 
 
 @pytest.fixture
-def limited(owner: Engine, reader: Engine, authenticator: Engine) -> Api:
+def in_one_minute() -> Iterator[None]:
+    """Let no time pass: a limit is one of a minute, and another may begin between two requests."""
+    with freeze_time(FAR):
+        yield
+
+
+@pytest.fixture
+def limited(owner: Engine, reader: Engine, authenticator: Engine, in_one_minute: None) -> Api:
     """Return an application that allows three requests of each kind per minute and key."""
+    del in_one_minute
     moment = Moment()
     settings = Settings(rate_limit_snapshots=3, rate_limit_live=3)
     app = create_app(reader, authenticator, settings, Surroundings(clock=moment.clock, timer=moment.timer))
@@ -82,6 +88,7 @@ def test_a_minute_later_a_key_may_ask_again() -> None:
         assert passed(limit, "one", 300) == 200
 
 
+@pytest.mark.usefixtures("in_one_minute")
 def test_processes_count_live_queries_together(valkey_url: str) -> None:
     key = "together"
     processes = [SharedLimit(10, valkey_url) for _ in range(3)]
@@ -89,6 +96,7 @@ def test_processes_count_live_queries_together(valkey_url: str) -> None:
     assert sum(passed(process, key, 10) for process in processes) == 10
 
 
+@pytest.mark.usefixtures("in_one_minute")
 def test_without_redis_each_process_counts_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     moment = Moment()
     limit = SharedLimit(10, "redis://:hunter2@127.0.0.1:1/0", moment.timer)
@@ -104,14 +112,16 @@ def test_a_redis_that_comes_back_is_used_again(private_folder: Path) -> None:
     valkey = ValkeyServer(private_folder / "limits")
     valkey.start()
     limit = SharedLimit(10, valkey.url, moment.timer)
-    assert passed(limit, "one", 5) == 5
+    with freeze_time(FAR):
+        assert passed(limit, "one", 5) == 5
     valkey.stop()
-    assert passed(limit, "one", 20) == 10
+    with freeze_time(FAR):
+        assert passed(limit, "one", 20) == 10
     valkey.start()
 
     moment.pass_by(10)
-    limit_of_another = SharedLimit(10, valkey.url)
-    together = passed(limit, "two", 6) + passed(limit_of_another, "two", 6)
+    with freeze_time(FAR):
+        together = passed(limit, "two", 6) + passed(SharedLimit(10, valkey.url), "two", 6)
     valkey.stop()
 
     assert together == 10
