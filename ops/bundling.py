@@ -5,6 +5,7 @@ A section that cannot be had says why, and the others are had. Texts pass the ma
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import io
 import json
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from ops.explaining.measuring import Finding
 
 ATTEMPTS: Final = 200
+#: A bundle is asked for when something is stuck: it does not wait for what that holds.
+_PATIENCE: Final = text("select set_config('statement_timeout', '60s', true), set_config('lock_timeout', '5s', true)")
 #: Of each log, its end. Bytes.
 LOG_TAIL: Final = 200_000
 _PACKAGES: Final = (
@@ -108,13 +111,26 @@ class Bundle:
         """Write a .tar.gz and return the names of its files."""
         self._masks = Masks(_secrets(self._settings), self._tenants())
         with tarfile.open(fileobj=target, mode="w:gz") as archive:
-            return [_add(archive, name, self._masks.known(words)) for name, words in self._files()]
+            return [_add(archive, name, words) for name, words in self._files()]
 
     def _files(self) -> Iterator[tuple[str, str]]:
         for name, section in self._sections().items():
-            yield f"{name}.json", json.dumps(self._had(section), indent=2, ensure_ascii=False, default=str)
-        for path in sorted(self._logs.glob("*.log")) if self._logs.is_dir() else ():
-            yield f"log/{path.name}", "\n".join(log_lines(self._masks, _tail(path)))
+            plain = json.loads(json.dumps(self._had(section), default=str))
+            yield f"{name}.json", json.dumps(self._masks.known_in(plain), indent=2, ensure_ascii=False)
+        for path in self._log_files():
+            yield f"log/{path.name}", self._masks.known("\n".join(self._log(path)))
+
+    def _log_files(self) -> list[Path]:
+        try:
+            return sorted(self._logs.glob("*.log"))
+        except OSError:  # a folder that others may not look into
+            return []
+
+    def _log(self, path: Path) -> list[str]:
+        try:
+            return log_lines(self._masks, _tail(path))
+        except OSError as ex:
+            return [f"cannot be read: {ex.strerror}"]
 
     def _sections(self) -> Mapping[str, Callable[[], object]]:
         always: dict[str, Callable[[], object]] = {
@@ -141,6 +157,7 @@ class Bundle:
         engine = database.connect(database.url_of(self._settings, role), name="activity support-bundle")
         try:
             with engine.connect() as conn:
+                conn.execute(_PATIENCE)
                 return ask(conn, self)
         finally:
             engine.dispose()
@@ -149,12 +166,12 @@ class Bundle:
         return self._asked(lambda conn, _: [dict(row) for row in conn.execute(statement).mappings()])
 
     def _tenants(self) -> list[str]:
-        """Return the tenants that are known to us, for their names to be replaced wherever they stand."""
-        try:
-            found: list[str] = self._asked(_tenants)
-        except Exception:  # noqa: BLE001  # a database that is away names nobody
-            return []
-        return found
+        """Return the tenants that are known, for their names to be replaced wherever they stand."""
+        found: set[str] = set()
+        for ask in (_our_tenants, _source_tenants):
+            with contextlib.suppress(Exception):  # what does not answer names nobody, and the other is asked
+                found |= self._asked(ask)
+        return sorted(filter(None, found))
 
     def _migrations(self) -> object:
         url = database.url_of(self._settings, "owner")
@@ -172,15 +189,22 @@ class Bundle:
     def _status(self) -> object:
         engine = health_watch.connect(self._settings, "activity support-bundle")
         try:
-            return self._masks.values(health_watch.Watch(engine, self._settings).report().as_dict())
+            report = health_watch.Watch(engine, self._settings).report().as_dict()
         finally:
             engine.dispose()
+        for each in report["quarantine"]:
+            each["error"] = self._error(each["error_class"], each["error"])
+        for each in report["signals"]:
+            name, _, words = (each["last_error"] or "").partition(": ")
+            each["last_error"] = f"{name}: {self._error(name, words)}" if name else None
+        return self._masks.values(report)
 
     def _plans(self) -> object:
         worker = database.connect(database.url_of(self._settings, "worker"), name="activity support-bundle")
         reader = database.connect(database.url_of(self._settings, "reader"), name="activity support-bundle")
         try:
             with worker.connect() as conn:
+                conn.execute(_PATIENCE)
                 counted = census.take(conn)
             median = counted.chosen(None)[-1]
             found = [
@@ -260,11 +284,14 @@ def _server(conn: Connection, _bundle: Bundle) -> object:
     }
 
 
-def _tenants(conn: Connection, _bundle: Bundle) -> list[str]:
+def _our_tenants(conn: Connection, _bundle: Bundle) -> set[str]:
     named = [select(each.c.tenant_id).distinct() for each in (snapshot, snapshot_history, quarantine)]
     named.append(select(func.unnest(refresh.c.tenants)).distinct())
-    found = {str(name) for statement in named for name in conn.execute(statement).scalars() if name}
-    return sorted(found | ({name for name in census.take(conn).tenants if name} if _is_attached(conn) else set()))
+    return {name for statement in named for name in conn.execute(statement).scalars()}
+
+
+def _source_tenants(conn: Connection, _bundle: Bundle) -> set[str]:
+    return set(census.take(conn).tenants) if _is_attached(conn) else set()
 
 
 def _is_attached(conn: Connection) -> bool:

@@ -48,13 +48,24 @@ class Masks:
         return "tenant-" + hashlib.sha256(self._salt + name.encode(errors="replace")).hexdigest()[:8]
 
     def known(self, text: str) -> str:
-        """Replace the secrets and tenants that are known, wherever they stand."""
+        """Replace the secrets and tenants that are known, wherever they stand.
+
+        A tenant that is called like a number is left to `prose`, which keeps none: any count may be the same.
+        """
         for word in sorted(self.secret, key=len, reverse=True):
             text = text.replace(word, HIDDEN) if len(word) >= _SHORTEST_SECRET else text
-        for name in sorted(filter(None, self.tenants), key=len, reverse=True):
-            if name in text:
+        for name in sorted(self.tenants, key=len, reverse=True):
+            if name in text and not name.isdecimal():
                 text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda found: self.tenant(found[0]), text)
         return _USERINFO.sub("://", text)
+
+    def known_in(self, member: object) -> object:
+        """Replace them in every text of JSON's plain values, and nowhere else: a tenant may be called `null`."""
+        if isinstance(member, dict):
+            return {name: self.known_in(value) for name, value in member.items()}
+        if isinstance(member, list):
+            return [self.known_in(value) for value in member]
+        return self.known(member) if isinstance(member, str) else member
 
     def prose(self, text: str) -> str:
         """Keep the plain words of a message; quoted values, numbers and names of anything go, all but what is known."""

@@ -32,9 +32,27 @@ def support_bundle(output: Path | None, data_dir: Path, *, no_plans: bool) -> No
     """
     target = output or Path(f"activity-support-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar.gz")
     bundle = Bundle(settings.load(), data_dir, with_plans=not no_plans)
+    click.echo(f"{target}: {', '.join(write(bundle, target))}")
+
+
+def write(bundle: Bundle, target: Path) -> list[str]:
+    """Write a file that is not there yet, all of it or none, and return what it holds."""
+    names: list[str] = []
     try:
-        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123  # a mode
-            names = bundle.write(file)
+        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as ex:
-        raise ActivityError(f"{target}: cannot be written ({ex.strerror})") from ex
-    click.echo(f"{target}: {', '.join(names)}")
+        raise _unwritable(target, ex) from ex
+    try:
+        with open(file, "wb") as opened:  # noqa: PTH123  # a file of that mode
+            names = bundle.write(opened)
+    except OSError as ex:
+        raise _unwritable(target, ex) from ex
+    finally:
+        if not names:
+            # Half a bundle helps nobody, and would be in the way of the next one.
+            target.unlink(missing_ok=True)
+    return names
+
+
+def _unwritable(target: Path, ex: OSError) -> ActivityError:
+    return ActivityError(f"{target}: cannot be written ({ex.strerror})")

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import func, insert, make_url
+from sqlalchemy import func, insert, make_url, select, text, update
 
 from migrations import capture
-from ops.commands.support_bundle import support_bundle
+from ops.bundling import Bundle
+from ops.commands.support_bundle import support_bundle, write
 from ops.keys import create_key
 from ops.leaving import detach
 from ops.masking import HIDDEN, Masks
 from snapshots import settings
 from snapshots.database import connect
+from snapshots.errors import ActivityError
 from snapshots.signals import READER_ROLE, SIGNALS, WORKER_ROLE
 from snapshots.tables import quarantine
+from snapshots.tables import refresh as ledger_rows
 from tests.factories import insert_run, insert_step, insert_trace
 from worker import ledger
 from worker.refresh import refresh
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedIOBase
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
 
     from tests.postgres import Server
 
-TENANTS = ("zanzibar", "Acme Corp", "tenant-4711")
+#: The last ones are called like what stands in any JSON.
+TENANTS = ("zanzibar", "Acme Corp", "tenant-4711", "3", "null")
 #: Nothing of this may be in a bundle: tenants, what their rows hold, and secrets.
 PLANTED = (
-    *(*TENANTS, "zrun", "ztrace", "zagent", "zskill", "zlabel", "zperson", "9021077"),
+    *(*TENANTS[:3], "zrun", "ztrace", "zagent", "zskill", "zlabel", "zperson", "9021077", "zword"),
     *("hunter2-secret", "broker-secret", "jwks-secret", "limit-secret", "log-secret", "issuer-secret"),
 )
 FILES = ["capture", "indexes", "ledger", "migrations", "plans", "server", "settings", "status", "tables", "versions"]
@@ -59,7 +66,21 @@ def engine(fresh_database: str) -> Engine:
             _plant(conn, tenant, number)
     for signal in SIGNALS:
         refresh(engine, signal, settings.load())
+    with engine.begin() as conn:
+        for number, tenant in enumerate(TENANTS):
+            _set_aside(conn, tenant, "cost", "DataError", _error(tenant, number))
+        _set_aside(conn, "zanzibar", "patterns", "InternalError", "what a function of the host raised: zword")
     return engine
+
+
+def _error(tenant: str, number: int) -> str:
+    return f'{tenant}: invalid input syntax for type numeric: "zrun-{number}" (9021077)'
+
+
+def _set_aside(conn: Connection, tenant: str, signal: str, error_class: str, error: str) -> None:
+    times = dict.fromkeys(("first_failed_at", "last_failed_at", "retry_at"), func.now())
+    row = {"signal": signal, "tenant_id": tenant, "failures": 1, "error_class": error_class, "error": error}
+    conn.execute(insert(quarantine).values(**row, **times))
 
 
 def _plant(conn: Connection, tenant: str, number: int) -> None:
@@ -68,12 +89,8 @@ def _plant(conn: Connection, tenant: str, number: int) -> None:
     insert_trace(conn, trace_id=trace, run_id=run, tenant_id=tenant, started_at=func.now())
     insert_step(conn, trace, 0, skill_id="zskill", retry_count=5)
     create_key(conn, tenant, label="zlabel")
-    error = f'{tenant}: invalid input syntax for type numeric: "zrun-{number}" (9021077)'
-    times = dict.fromkeys(("first_failed_at", "last_failed_at", "retry_at"), func.now())
-    row = {"signal": "cost", "tenant_id": tenant, "failures": 1, "error_class": "DataError", "error": error}
-    conn.execute(insert(quarantine).values(**row, **times))
     asked = ledger.request(conn, "cost", mode="manual", requested_by="zperson", tenants=[tenant])
-    ledger.mark_failed(conn, asked, ValueError(error), will_retry=False)
+    ledger.mark_failed(conn, asked, ValueError(_error(tenant, number)), will_retry=False)
 
 
 @pytest.fixture
@@ -150,6 +167,29 @@ def test_errors_keep_their_words_and_lose_their_values(bundle: dict[str, str]) -
     assert {row["tenants_asked"] for row in failed} == {1}
 
 
+def test_what_a_host_s_function_raised_is_told_nowhere(bundle: dict[str, str]) -> None:
+    errors = [(each["error_class"], each["error"]) for each in section(bundle, "status")["quarantine"]]
+
+    assert len(errors) == len(TENANTS) + 1
+    assert {error for name, error in errors if name == "InternalError"} == {HIDDEN}
+    assert all("invalid input syntax for type numeric:" in error for name, error in errors if name == "DataError")
+
+
+def test_a_failure_of_a_host_s_function_is_not_told_as_the_last_one_either(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    with engine.begin() as conn:
+        last = select(func.max(ledger_rows.c.refresh_id)).where(ledger_rows.c.signal == "cost").scalar_subquery()
+        raised = {"state": "failed", "error_class": "InternalError", "error": "zword"}
+        conn.execute(update(ledger_rows).where(ledger_rows.c.refresh_id == last).values(**raised))
+
+    bundle = unpacked(tmp_path)
+
+    assert {each["last_error"] for each in section(bundle, "status")["signals"]} == {None, f"InternalError: {HIDDEN}"}
+    assert "zword" not in str(bundle)
+
+
 def test_logs_keep_what_is_ours(bundle: dict[str, str]) -> None:
     lines = bundle["log/worker.log"].splitlines()
 
@@ -194,6 +234,57 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
 
     assert "cannot be written" in str(result.exception)
     assert (tmp_path / "b.tar.gz").read_text() == "mine"
+
+
+def test_a_bundle_that_does_not_come_to_its_end_leaves_no_file(tmp_path: Path) -> None:
+    class Interrupted(Bundle):
+        def _files(self) -> Iterator[tuple[str, str]]:
+            yield "versions.json", "{}"
+            raise KeyboardInterrupt
+
+    target = tmp_path / "b.tar.gz"
+
+    with pytest.raises(KeyboardInterrupt):
+        write(Interrupted(settings.load(), tmp_path), target)
+
+    assert not target.exists()
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_file(tmp_path: Path) -> None:
+    class Full(Bundle):
+        def write(self, target: BufferedIOBase) -> list[str]:
+            target.write(b"some of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = tmp_path / "b.tar.gz"
+
+    with pytest.raises(ActivityError, match=r"b.tar.gz: cannot be written \(No space left on device\)"):
+        write(Full(settings.load(), tmp_path), target)
+
+    assert not target.exists()
+
+
+def test_a_log_that_cannot_be_read_says_so_in_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", "postgresql://owner@127.0.0.1:1/activity")
+    (tmp_path / "log" / "api.log").mkdir(parents=True)
+    (tmp_path / "log" / "worker.log").write_text(LOG)
+
+    bundle = unpacked(tmp_path)
+
+    assert bundle["log/api.log"] == "cannot be read: Is a directory"
+    assert bundle["log/worker.log"].startswith(LOG.splitlines()[0])
+
+
+def test_tenants_of_the_source_are_replaced_where_ours_cannot_be_asked_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "worker.log").write_text(LOG)
+    with engine.begin() as conn:
+        conn.execute(text("drop table signals.quarantine"))
+
+    assert "zanzibar" not in unpacked(tmp_path)["log/worker.log"]
 
 
 def test_a_tenant_has_one_pseudonym_in_a_bundle_and_another_in_the_next() -> None:
