@@ -158,6 +158,22 @@ def show_quarantine() -> None:
     )
 
 
+#: What tells how it stands with the spans taken in, and neither whose they are nor what they say.
+_INGEST_STATE: Final = "pending, pending_since, last_arrived_at, refused"
+
+
+def show_ingest() -> None:
+    """Let the worker's role, which watches, see how many spans wait, and since when."""
+    _policy("ingested_trace", "worker", WORKER_ROLE, "true", command="select")
+    op.execute(f"grant select ({_INGEST_STATE}) on {SCHEMA}.ingested_trace to {WORKER_ROLE}")
+
+
+def hide_ingest() -> None:
+    """Take that back."""
+    op.execute(f"revoke select ({_INGEST_STATE}) on {SCHEMA}.ingested_trace from {WORKER_ROLE}")  # noqa: S608  # constants
+    op.execute(f"drop policy ingested_trace_worker on {SCHEMA}.ingested_trace")
+
+
 def allow_touching_keys() -> None:
     """Let the authenticator write down when a key was last used, and nothing else of it."""
     op.execute(f"grant update (last_used_at) on {SCHEMA}.api_key to {AUTHENTICATOR_ROLE}")

@@ -108,14 +108,38 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class IngestHealth:
+    """The traces taken in: of the last hour their number, and the spans of theirs that found no room or no place.
+
+    `oldest_s` is the time since the first span came that is not written, 0 without one; `late_after_s` is its limit.
+    """
+
+    last_arrived_at: datetime
+    last_arrived_s: float
+    traces_last_hour: int
+    spans_refused: int
+    spans_waiting: int
+    oldest_s: float
+    late_after_s: float
+
+    @property
+    def problems(self) -> list[str]:
+        """Return what keeps spans from being written."""
+        if self.oldest_s <= self.late_after_s:
+            return []
+        return [f"receiver: a span has waited for {self.oldest_s:.0f} s, and nobody writes it"]
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseHealth:
-    """What PostgreSQL tells."""
+    """What PostgreSQL tells; `ingest` is None where no traces are taken in."""
 
     signals: Sequence[SignalHealth]
     attempts: Sequence[Attempts]
     last: Sequence[LastRefresh]
     waiting: Sequence[Waiting]
     quarantine: Sequence[Quarantined]
+    ingest: IngestHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +195,8 @@ class Report:
     def problems(self) -> list[str]:
         """Return what a person has to look into; nothing when all is well."""
         signals = [problem for signal in self.database.signals for problem in _problems(signal)]
-        return [*signals, *self.broker.problems]
+        ingest = self.database.ingest.problems if self.database.ingest else []
+        return [*signals, *ingest, *self.broker.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values; instants are still datetimes."""

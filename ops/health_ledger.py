@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, func, or_, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from ops import health_ingest
 from ops.ages import Crowd, spread
 from ops.health import (
     Attempts,
@@ -93,6 +94,7 @@ def read(conn: Connection, settings: Settings, tenants: Crowds) -> DatabaseHealt
         last=_last(conn, now, max(_LOOK_BACK_S, 2 * settings.reconcile_period_s)),
         waiting=_waiting(conn, now),
         quarantine=[_quarantined(row, now) for row in aside],
+        ingest=health_ingest.read(conn, settings, now),
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from ops.health import BrokerHealth, DatabaseHealth, SignalHealth, Spread
+    from ops.health import BrokerHealth, DatabaseHealth, IngestHealth, SignalHealth, Spread
     from ops.health_watch import Readings, Watch
 
 MODES: Final = ("tick", "reconcile", "manual")
@@ -44,6 +44,7 @@ class HealthCollector(Collector):
         yield from _of_exporter(readings)
         yield from _of_signals(readings.database.signals if readings.database else ())
         yield from _of_refreshes(readings.database)
+        yield from _of_ingest(readings.database)
         yield from _of_broker(readings.broker if readings.broker.answers else None)
 
 
@@ -150,6 +151,25 @@ def _of_last(database: DatabaseHealth | None) -> Iterator[Metric]:
         ("refresh_last_rows_changed", "Rows that the last one wrote.", [x.rows_changed for x in last]),
     ):
         yield _gauge(name, meaning, ("signal", "mode"), zip(keys, values, strict=True))
+
+
+def _of_ingest(database: DatabaseHealth | None) -> Iterator[Metric]:
+    """Yield what the receiver tells too, for when none runs; no samples where nothing is taken in."""
+    ingest = database.ingest if database else None
+    for name, meaning, number in _INGEST_GAUGES:
+        yield _gauge(name, meaning, (), [((), number(ingest))] if ingest else [])
+
+
+#: Metrics that are one number of what is taken in.
+_INGEST_GAUGES: Final[Sequence[tuple[str, str, Callable[[IngestHealth], float]]]] = (
+    ("ingest_pending_spans", "Spans that wait to be written.", lambda ingest: ingest.spans_waiting),
+    ("ingest_oldest_pending_seconds", "Since the oldest of them arrived; 0 without.", lambda ingest: ingest.oldest_s),
+    (
+        "ingest_last_arrival_timestamp_seconds",
+        "When the last span came.",
+        lambda ingest: ingest.last_arrived_at.timestamp(),
+    ),
+)
 
 
 def _of_broker(broker: BrokerHealth | None) -> Iterator[Metric]:

@@ -16,7 +16,8 @@ _SHOWN = 10
 def as_text(report: Report) -> str:
     """Return the report as lines: each signal, what waits, the broker, and what is wrong last."""
     lines = [line for signal in report.database.signals for line in _signal(signal, report.database)]
-    lines += [*_waiting(report.database), *_quarantine(report.database), _broker(report.broker)]
+    told = (_waiting, _quarantine, _ingest)
+    lines += [*(line for each in told for line in each(report.database)), _broker(report.broker)]
     return "\n".join([*lines, *(f"PROBLEM: {problem}" for problem in report.problems)])
 
 
@@ -68,6 +69,17 @@ def _quarantine(database: DatabaseHealth) -> Iterator[str]:
             f"quarantine: {each.signal} of tenant {each.tenant_id}, {each.failures} failures since {each.age_s:.0f} s,"
             f" next try {each.retry_at:%Y-%m-%dT%H:%M:%SZ} ({each.error_class}: {each.error})"
         )
+
+
+def _ingest(database: DatabaseHealth) -> Iterator[str]:
+    ingest = database.ingest
+    if ingest is None:
+        return
+    oldest = f", the oldest for {ingest.oldest_s:.0f} s" if ingest.spans_waiting else ""
+    yield (
+        f"receiver: last span {ingest.last_arrived_s:.0f} s ago; last hour: {ingest.traces_last_hour} traces,"
+        f" {ingest.spans_refused} spans refused; {ingest.spans_waiting} spans wait{oldest}"
+    )
 
 
 def _broker(broker: BrokerHealth) -> str:

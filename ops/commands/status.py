@@ -19,8 +19,9 @@ from snapshots.body import instant
 def status(*, as_json: bool) -> None:
     """Report freshness, refreshes, quarantine, queues, workers and beat; exit 1 when something is wrong.
 
-    That is: a signal is stale, or a tenant in quarantine, or the database's clock was set back; and where a broker is
-    configured: it does not answer, or no worker does, or no beat is active.
+    That is: a signal is stale, or a tenant in quarantine, or the database's clock was set back, or a span that was
+    taken in is not written; and where a broker is configured: it does not answer, or no worker does, or no beat is
+    active.
     """
     current = settings.load()
     engine = health_watch.connect(current, "activity status")

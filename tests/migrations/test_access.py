@@ -236,6 +236,25 @@ def test_a_worker_has_no_rights_on_host_tables_and_keys(published: str, open_as:
     assert _is_denied(open_as(WORKER_ROLE, published), f"select 1 from {relation}")  # noqa: S608  # our names
 
 
+def test_a_worker_sees_how_many_spans_wait_and_not_whose(published: str, open_as: OpenAs) -> None:
+    with open_as(INGEST_ROLE, published).begin() as conn:
+        conn.execute(
+            text(
+                "insert into signals.ingested_trace (trace_id, tenant_id, spans, pending, pending_since,"
+                " first_arrived_at, last_arrived_at) values ('t', 'acme', 3, 2, :as_of, :as_of, :as_of)"
+            ),
+            {"as_of": AS_OF},
+        )
+    worker = open_as(WORKER_ROLE, published)
+
+    with worker.connect() as conn:
+        assert conn.execute(text("select sum(pending) from signals.ingested_trace")).scalar_one() == 2
+    for column in ("tenant_id", "trace_id", "problem"):
+        assert _is_denied(worker, f"select {column} from signals.ingested_trace")  # noqa: S608  # a test's own
+    assert _is_denied(worker, "update signals.ingested_trace set pending = 0")
+    assert _is_denied(worker, "select 1 from signals.ingested_span")
+
+
 def test_an_authenticator_reads_every_key_and_nothing_else(published: str, open_as: OpenAs) -> None:
     authenticator = open_as(AUTHENTICATOR_ROLE, published)
 

@@ -34,6 +34,7 @@ REVISIONS: Final = (
     "104_webhooks",
     "105_ingested_traces",
     "106_present_snapshot",
+    "107_receiver_health",
 )
 
 

@@ -22,7 +22,7 @@ from tests.ops.composition import SERVICES
 from tests.ops.monitored import alerts, dashboard, load, rules
 from tests.ops.promql import Scrapes, parse
 from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB
-from tests.telemetry.spans import agent
+from tests.telemetry.spans import agent, tool
 from worker import ledger
 from worker.app import SENT_AT
 from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
@@ -184,6 +184,30 @@ def spans_are_not_kept(system: System) -> None:
         system.scrape_receiver(receiver, after_s=30)
 
 
+def nobody_is_left_to_write_a_span(system: System) -> None:
+    receiver = system.receiver()
+    assert receiver.send(agent()).status_code == 200
+    late = "update signals.ingested_trace set pending_since = pending_since - interval '1201 seconds'"
+    system.change(lambda conn: conn.execute(text(late)))
+    system.scrape()
+
+
+def spans_are_refused(system: System) -> None:
+    receiver = system.receiver()
+    for number in range(2, 4):
+        assert receiver.send(agent(), tool(number, "search", spanId="00")).status_code == 200
+        system.scrape_receiver(receiver, after_s=30)
+
+
+def a_trace_does_not_fit(system: System) -> None:
+    receiver = system.receiver()
+    system.change(lambda conn: conn.execute(text("alter table public.aos_traces add check (trace_id < '0af8')")))
+    for trace_id in ("0" * 31 + "1", "f" * 32):
+        assert receiver.send(agent(traceId=trace_id)).status_code == 200
+        receiver.round(after_s=31)
+        system.scrape_receiver(receiver, after_s=30)
+
+
 #: For each alert, what it is about.
 PLANTED: Final[Mapping[str, Callable[[System], None]]] = {
     "ActivitySignalStale": one_slot_is_left_behind,
@@ -210,6 +234,8 @@ PLANTED: Final[Mapping[str, Callable[[System], None]]] = {
     "ActivityReceiverNotReady": a_right_is_taken_away,
     "ActivitySpansWait": a_span_is_not_written,
     "ActivityAssemblyFailing": rounds_fail,
+    "ActivitySpansRefused": spans_are_refused,
+    "ActivityTracesRefused": a_trace_does_not_fit,
     "ActivityReceiverErrors": spans_are_not_kept,
 }
 
@@ -219,6 +245,12 @@ def test_an_alert_is_raised_by_what_it_is_about(system: System, name: str) -> No
     PLANTED[name](system)
 
     assert system.stored.fires(alerts()[name], system.now_s)
+
+
+def test_spans_that_nobody_writes_are_known_with_no_receiver_left(system: System) -> None:
+    nobody_is_left_to_write_a_span(system)
+
+    assert system.stored.fires(alerts()["ActivitySpansWait"], system.now_s)
 
 
 @pytest.mark.parametrize("name", ["ActivityNoWorker", "ActivityNoBeat", "ActivityQueueStuck", "ActivitySignalStale"])
@@ -258,10 +290,12 @@ def test_an_alert_on_the_receiver_is_silent_while_all_goes_well(system: System) 
         assert receiver.send(agent()).status_code == 200
         receiver.round()
         system.scrape_receiver(receiver, after_s=30)
+    system.scrape()
 
-    names = [rule for rule in alerts() if rule.startswith(("ActivityReceiver", "ActivitySpans", "ActivityAssembly"))]
+    about = ("ActivityReceiver", "ActivitySpans", "ActivityTraces", "ActivityAssembly")
+    names = [rule for rule in alerts() if rule.startswith(about)]
     assert [name for name in names if system.stored.fires(alerts()[name], system.now_s)] == []
-    assert len(names) == 5
+    assert len(names) == 7
 
 
 def test_prometheus_scrapes_each_container_and_reads_the_alerts() -> None:

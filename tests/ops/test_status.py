@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import func, insert
+from sqlalchemy import func, insert, text
 
 from ops.ages import Crowd, spread
 from ops.commands.status import status
@@ -17,11 +18,15 @@ from ops.health_broker import BEAT_LOCK_KEY, Broker
 from snapshots.signals import SIGNALS
 from snapshots.tables import quarantine
 from tests.ops.monitored import alerts
+from tests.telemetry.spans import agent, tool
 from worker.app import create_app
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click.testing import Result
+    from sqlalchemy import Connection
 
     from tests.ops.system import System
 
@@ -89,6 +94,84 @@ def test_a_tenant_in_quarantine_is_named_with_its_error(refreshed: System) -> No
     assert "PROBLEM: cost: 1 tenants in quarantine" in result.output
     assert "cost of tenant acme, 2 failures" in result.output
     assert "DataError: out of range" in result.output
+
+
+def test_without_traces_taken_in_nothing_is_said_of_a_receiver(refreshed: System) -> None:
+    assert refreshed
+
+    assert "receiver" not in shown().output
+    assert json.loads(shown("--json").output)["ingest"] is None
+
+
+def test_it_says_what_came_in_and_what_waits(refreshed: System) -> None:
+    receiver = refreshed.receiver()
+    receiver.send(agent(), tool(2, "search"))
+    refreshed.change(earlier("90 seconds"))
+
+    result = shown()
+
+    assert result.exit_code == 0
+    assert re.search(
+        r"^receiver: last span 9\d s ago; last hour: 1 traces, 0 spans refused; 2 spans wait, the oldest for 9\d s$",
+        result.output,
+        re.MULTILINE,
+    )
+
+
+def test_once_all_is_written_nothing_waits(refreshed: System) -> None:
+    receiver = refreshed.receiver()
+    receiver.send(agent(), tool(2, "search"))
+    receiver.round(after_s=60)
+
+    told = json.loads(shown("--json").output)["ingest"]
+
+    assert (told["spans_waiting"], told["oldest_s"]) == (0, 0)
+    assert "spans refused; 0 spans wait\n" in shown().output
+
+
+def test_spans_that_were_given_up_are_counted_for_an_hour(refreshed: System) -> None:
+    receiver = refreshed.receiver()
+    refreshed.change(lambda conn: conn.execute(text("alter table public.aos_traces add check (trace_id < '0')")))
+    receiver.send(agent(), tool(2, "search"))
+    receiver.round(after_s=60)
+    at_first = shown().output
+    refreshed.change(earlier("3601 seconds"))
+
+    assert "last hour: 1 traces, 2 spans refused; 0 spans wait" in at_first
+    assert "last hour: 0 traces, 0 spans refused; 0 spans wait" in shown().output
+
+
+@pytest.mark.parametrize(("waited_s", "is_problem"), [(1190, False), (1201, True)])
+def test_a_span_that_nobody_writes_is_a_problem(refreshed: System, waited_s: int, *, is_problem: bool) -> None:
+    refreshed.receiver().send(agent())
+    refreshed.change(earlier(f"{waited_s} seconds"))
+
+    result = shown()
+
+    assert result.exit_code == int(is_problem)
+    assert (f"PROBLEM: receiver: a span has waited for {waited_s}" in result.output) is is_problem
+
+
+def test_a_database_of_before_that_says_nothing_of_it(refreshed: System) -> None:
+    refreshed.receiver().send(agent())
+    refreshed.change(
+        lambda conn: conn.execute(
+            text(
+                "revoke select (pending, pending_since, last_arrived_at, refused)"
+                " on signals.ingested_trace from activity_worker"
+            )
+        )
+    )
+
+    result = shown()
+
+    assert (result.exit_code, "receiver" in result.output) == (0, False)
+
+
+def earlier(interval: str) -> Callable[[Connection], object]:
+    """Return what makes the spans that were taken in older."""
+    moved = ", ".join(f"{name} = {name} - interval '{interval}'" for name in ("pending_since", "last_arrived_at"))
+    return lambda conn: conn.execute(text(f"update signals.ingested_trace set {moved}"))  # noqa: S608  # a test's own
 
 
 def test_the_same_in_json_for_scripts(refreshed: System) -> None:
