@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from falcon.testing import TestClient
@@ -20,6 +21,7 @@ from snapshots.triage import triage, triage_event
 from tests.api.arrange import NOW, OTHER_TENANT, SNAPSHOT_PATHS, TENANT, Api, bearer
 from tests.api.contract import assert_problem
 from tests.api.test_overlay import items_of, plant, publish
+from tests.ops.documents import ROOT, documented, words_of
 
 if TYPE_CHECKING:
     from falcon.testing import Result
@@ -62,6 +64,23 @@ def test_what_is_said_of_an_item_stands_at_it_for_the_whole_tenant(busy: Api) ->
     busy.moment.pass_by(2)
     assert items_of(busy, "attention")[0]["triage"] == said
     assert {item["triage"] for item in items_of(busy, "attention")[1:]} == {None}
+
+
+def test_the_request_of_the_documentation_does_what_it_says(busy: Api) -> None:
+    [line] = [each for each in documented(ROOT / "docs" / "triage.md") if each.startswith("curl ")]
+    known = {"KEY": busy.token(), "3f2a...": items_of(busy, "attention")[0]["fingerprint"]}
+    for name, value in known.items():
+        assert name in line
+        line = line.replace(name, value)  # a line with what it stands for
+
+    *options, url = words_of(line)[1:]
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    headers = dict(value.split(": ", 1) for option, value in pairs if option == "-H")
+    [body] = [value for option, value in pairs if option == "-d"]
+    result = busy.client.simulate_post(urlsplit(url).path, body=body, headers=headers)
+
+    assert result.status_code == 201
+    assert (result.json["triage"]["state"], result.json["triage"]["comment"]) == ("snoozed", "being repaired")
 
 
 def test_the_stored_snapshot_knows_nothing_of_it(busy: Api) -> None:

@@ -21,6 +21,7 @@ from tests.factories import insert_run
 from tests.migrations.catalog import describe
 from tests.migrations.conftest import build_host
 from tests.migrations.dumps import restore, run
+from tests.ops.documents import ROOT, documented, words_of
 from worker.refresh import refresh
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Open = Callable[[str], Engine]
 
 SETTINGS = settings.load()
+OPERATIONS = ROOT / "docs" / "operations.md"
 #: The owner's rows are all that its policies show; without the option pg_dump refuses tables that force policies.
 AS_OWNER = ("--format", "custom", "--enable-row-security")
 
@@ -109,6 +111,41 @@ def test_a_whole_database_is_restored_and_reads_every_row_once(
         assert len(list_keys(conn)) == 2
         queue = conn.execute(select(snapshot.c.content).where(snapshot.c.tenant_id == "acme")).scalars().all()
     assert any("acme-2" in content for content in queue)
+
+
+def as_documented(server: Server, folder: Path, program: str, databases: dict[str, str], *, named: str = "") -> None:
+    """Run the command of docs/operations.md that begins with `program`, on these databases and in this folder."""
+    lines = [line for line in documented(OPERATIONS) if line.startswith(f"{program} ") and named in line]
+    [line] = lines if named else lines[:1]
+    words = [databases.get(word, word) for word in words_of(line)[1:]]
+    run(server, program, *(str(folder / word) if word.endswith((".dump", ".sql")) else word for word in words))
+
+
+def test_a_whole_database_is_restored_as_documented(
+    server: Server, in_service: str, elsewhere: str, owner: Open, tmp_path: Path
+) -> None:
+    databases = {"DATABASE": in_service, "NEW_DATABASE": elsewhere}
+    as_documented(server, tmp_path, "pg_dump", databases, named="all.dump")
+    as_documented(server, tmp_path, "pg_restore", databases, named="all.dump")
+
+    assert describe(elsewhere, SCHEMA) == describe(in_service, SCHEMA)
+    assert _said(owner(elsewhere)) == _said(owner(in_service))
+
+
+def test_what_people_said_survives_a_downgrade_as_documented(
+    server: Server, in_service: str, owner: Open, tmp_path: Path
+) -> None:
+    before = _said(owner(in_service))
+    as_documented(server, tmp_path, "pg_dump", {"DATABASE": in_service}, named="triage.sql")
+    runner.downgrade(make_url(in_service), "102_movement")
+    runner.migrate(settings.load(database_url=in_service))
+    assert _said(owner(in_service)) == [[], []]
+
+    as_documented(server, tmp_path, "psql", {"DATABASE": in_service}, named="triage.sql")
+
+    assert _said(owner(in_service)) == before
+    with owner(in_service).begin() as conn:
+        _snooze(conn, "acme", "acme-1")  # numbers go on after those that came back
 
 
 def test_tenants_and_roles_are_kept_apart_in_what_was_restored(

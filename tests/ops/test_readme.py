@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.ops.documents import DOCUMENTS, ROOT, commands
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 INSTALLED = ROOT / ".venv" / ".installed"
 READY_S = 300.0
 STOP_S = 120.0
@@ -33,12 +32,6 @@ RUN_BY_CI = {
     'make bench ARGS="--scale s --rounds 1"',
     'make soak ARGS="--minutes 1"',
 }
-
-
-def commands(document: Path) -> list[str]:
-    """Return the lines of the document's shell blocks."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
 def asked_of_the_demo() -> list[str]:
