@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces
-from granian.log import LogLevels
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Literal
 
 from api.logs import FORMATTER
 
@@ -24,6 +22,9 @@ _ADVICE: Final = "Configuration allows spawning up to"
 
 #: An option of glibc's mallopt (malloc.h); another C library has no such function, or ignores it.
 _M_ARENA_MAX: Final = -8
+#: The options of granian's allocator, jemalloc: one arena, and nothing large kept for each thread.
+_ALLOCATOR_VARIABLE: Final = "_RJEM_MALLOC_CONF"
+_ALLOCATOR_OPTIONS: Final = "narenas:1,lg_tcache_max:12"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,20 @@ def shared_metrics() -> Iterator[None]:
         yield
 
 
-def serve(target: str, how: Serving, interface: Interfaces = Interfaces.WSGI) -> None:
+def serve(target: str, how: Serving, interface: Literal["wsgi", "asginl"] = "wsgi") -> None:
     """Serve `target`, an application factory, until told to stop."""
     _share_one_heap()
+    # Its allocator reads the options when it is loaded: not before here.
+    from granian import Granian  # noqa: PLC0415  # as said
+    from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415  # as said
+    from granian.log import LogLevels  # noqa: PLC0415  # as said
+
+    _import_once(target)
     logging.getLogger("_granian").addFilter(lambda record: not record.getMessage().startswith(_ADVICE))
     Granian(
         target,
         factory=True,
-        interface=interface,
+        interface=Interfaces(interface),
         # Without TLS there is no HTTP/2 to speak of; the proxy in front speaks it.
         http=HTTPModes.http1,
         address=how.host,
@@ -69,10 +76,18 @@ def serve(target: str, how: Serving, interface: Interfaces = Interfaces.WSGI) ->
 
 
 def _share_one_heap() -> None:
-    """Have the C library keep one heap instead of one per thread: each would keep what it once needed, some MB.
+    """Have both allocators keep one heap instead of one per thread: each would keep what it once needed, some MB.
 
     The processes that serve inherit it. Under the interpreter's lock their threads hardly meet there.
     """
+    os.environ.setdefault(_ALLOCATOR_VARIABLE, _ALLOCATOR_OPTIONS)  # noqa: TID251  # the library's variable
     allocator = ctypes.CDLL(None)
     if hasattr(allocator, "mallopt"):
         allocator.mallopt(_M_ARENA_MAX, 1)
+
+
+def _import_once(target: str) -> None:
+    """Import the application before the processes that serve it are forked: its code lies in memory once for all."""
+    import_module(target.partition(":")[0])
+    gc.collect()
+    gc.freeze()

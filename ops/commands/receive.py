@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 import click
-from granian.constants import Interfaces
 
 from api import logs
 from api.credentials import tokens_of
@@ -37,4 +36,4 @@ def receive(host: str | None, port: int | None) -> None:
     with shared_metrics():
         # The application has threads of its own.
         how = Serving(*address, current.ingest_processes, 1, current.log_level)
-        serve("ops.receiving.asgi:get_app", how, Interfaces.ASGINL)
+        serve("ops.receiving.asgi:get_app", how, "asginl")
