@@ -1,8 +1,8 @@
--- What each skill did in each trace of the window, where it can matter to a pattern; a trace is read in index order.
+-- What each skill did in each trace of the window, where it can matter to a pattern.
 -- Traces that start later than now are among them: they count once their time has come (R2).
--- What the patterns say beside the definition rests on the columns from trace_steps on (R17); without extras they are
--- NULL. What they need of a skill's steps is read through its index, and only where the skill comes again: the time is
--- in proportion to the steps of a trace, however many skills share them.
+-- A trace is read once, gathered by skill, for what a single step says and for whether steps of a skill can follow each
+-- other; those of a skill that is used again are then read through its index. The time is in proportion to the steps
+-- of a trace, however many skills share them. What patterns say beside the definition (R17) is NULL without extras.
 -- reads: signals.source_trace, signals.source_step, pg_temp.stage_dirty_trace
 -- grain: trace and skill, sparse
 -- params: window_start, tenants, excluded, shards, shard, only_changed, exclude_synthetic, loop_min_uses, slow_step_ms,
@@ -17,66 +17,34 @@ with skill_use as (
     from signals.source_trace
     cross join
         lateral (
-            select trace_skill.*
+            select
+                trace_skill.*,
+                max(trace_skill.uses) filter (where trace_skill.is_trace) over () as trace_steps,
+                max(trace_skill.span_steps - trace_skill.uses) filter (
+                    where trace_skill.is_trace
+                ) over () = 0 as is_dense
             from (
                 select
-                    trace_step.skill_id,
+                    source_step.skill_id,
+                    grouping(source_step.skill_id) = 1 as is_trace,
                     count(*) as uses,
-                    count(*) filter (where trace_step.is_repeat) as repeats,
-                    count(trace_step.retries) as retried_steps,
-                    sum(trace_step.retries) as total_retries,
-                    max(trace_step.retries) as max_step_retries,
-                    count(trace_step.slow_ms) as slow_steps,
-                    sum(cast(trace_step.slow_ms as numeric)) as slow_ms,
-                    count(*) filter (where trace_step.is_non_finite) as non_finite_durations,
-                    -- A step with n retries was tried n + 1 times, n of them for nothing.
-                    sum(
-                        trace_step.retried_ms * trace_step.retries / (cast(trace_step.retries as numeric) + 1)
-                    ) as retry_ms,
-                    sum(
-                        trace_step.retried_cents * trace_step.retries / (cast(trace_step.retries as numeric) + 1)
-                    ) as retry_cents
-                from (
-                    select
-                        source_step.skill_id,
-                        source_step.skill_id = lag(source_step.skill_id) over (
-                            order by source_step.step_index
-                        ) as is_repeat,
-                        case when source_step.retry_count > 0 then source_step.retry_count end as retries,
-                        -- NaN sorts above infinity, so that one comparison drops both.
-                        case
-                            when
-                                source_step.duration_ms > cast(:slow_step_ms as double precision)
-                                and source_step.duration_ms < 'Infinity'
-                                then source_step.duration_ms
-                        end as slow_ms,
-                        source_step.duration_ms >= 'Infinity' or source_step.duration_ms = '-Infinity' as is_non_finite,
-                        -- Below zero, or beyond what a clock or a bill can say, is no evidence (R4a).
-                        case
-                            when
-                                source_step.retry_count > 0
-                                and cast(:extras as boolean)
-                                and source_step.duration_ms between 0 and 1e15
-                                then cast(source_step.duration_ms as numeric)
-                        end as retried_ms,
-                        case
-                            when
-                                source_step.retry_count > 0
-                                and cast(:extras as boolean)
-                                and source_step.cost_cents between 0 and 1e15
-                                then cast(source_step.cost_cents as numeric)
-                        end as retried_cents
-                    from signals.source_step
-                    where source_step.trace_id = source_trace.trace_id
-                ) as trace_step
-                group by trace_step.skill_id
+                    cast(max(source_step.step_index) as bigint) - min(source_step.step_index) + 1 as span_steps,
+                    max(source_step.retry_count) as most_retries,
+                    max(source_step.duration_ms) as longest_ms,
+                    min(source_step.duration_ms) as shortest_ms,
+                    max(source_step.cost_cents) as most_cents
+                from signals.source_step
+                where source_step.trace_id = source_trace.trace_id
+                -- The whole trace is read with its skills.
+                group by grouping sets ((source_step.skill_id), ())
             ) as trace_skill
             where
-                trace_skill.uses >= cast(:loop_min_uses as integer)
-                or trace_skill.repeats > 0
-                or trace_skill.retried_steps > 0
-                or trace_skill.slow_steps > 0
-                or trace_skill.non_finite_durations > 0
+                trace_skill.is_trace
+                or trace_skill.uses >= least(2, cast(:loop_min_uses as integer))
+                or trace_skill.most_retries > 0
+                or trace_skill.longest_ms > cast(:slow_step_ms as double precision)
+                or trace_skill.longest_ms >= 'Infinity'
+                or trace_skill.shortest_ms = '-Infinity'
         ) as used_skill
     where
         source_trace.started_at >= cast(:window_start as timestamptz)
@@ -92,22 +60,150 @@ with skill_use as (
             or source_trace.trace_id = any(array(select dirty.trace_id from pg_temp.stage_dirty_trace as dirty))
         )
         and not (cast(:exclude_synthetic as boolean) and source_trace.is_synthetic)
+        and not used_skill.is_trace
+        -- In a trace without a gap the numbers of two steps say whether they are neighbours.
+        and not (
+            used_skill.is_dense
+            and used_skill.uses = 2
+            and used_skill.span_steps > 2
+            and cast(:loop_min_uses as integer) > 2
+            and coalesce(used_skill.most_retries, 0) <= 0
+            and coalesce(used_skill.longest_ms, 0) <= cast(:slow_step_ms as double precision)
+            and coalesce(used_skill.longest_ms, 0) < 'Infinity'
+            and coalesce(used_skill.shortest_ms, 0) > '-Infinity'
+        )
 ),
 
-trace_length as (
+measured_use as (
+    -- One step says it all.
     select
-        found_trace.trace_id,
-        counted.trace_steps
-    from (
-        select distinct skill_use.trace_id from skill_use
-        where cast(:extras as boolean)
-    ) as found_trace
+        skill_use.*,
+        0 as repeats,
+        case when skill_use.most_retries > 0 then 1 else 0 end as retried_steps,
+        case when skill_use.most_retries > 0 then skill_use.most_retries end as total_retries,
+        case when skill_use.most_retries > 0 then skill_use.most_retries end as max_step_retries,
+        case when single_step.is_slow then 1 else 0 end as slow_steps,
+        case when single_step.is_slow then cast(skill_use.longest_ms as numeric) end as slow_ms,
+        case
+            when skill_use.longest_ms >= 'Infinity' or skill_use.longest_ms = '-Infinity' then 1 else 0
+        end as non_finite_durations,
+        case
+            when cast(:extras as boolean) and skill_use.most_retries > 0 and skill_use.longest_ms between 0 and 1e15
+                then
+                    cast(skill_use.longest_ms as numeric) * skill_use.most_retries
+                    / (cast(skill_use.most_retries as numeric) + 1)
+        end as retry_ms,
+        case
+            when cast(:extras as boolean) and skill_use.most_retries > 0 and skill_use.most_cents between 0 and 1e15
+                then
+                    cast(skill_use.most_cents as numeric) * skill_use.most_retries
+                    / (cast(skill_use.most_retries as numeric) + 1)
+        end as retry_cents,
+        cast(null as numeric) as later_ms,
+        cast(null as numeric) as later_cents,
+        cast(null as bigint) as later_after_error,
+        cast(null as numeric) as repeat_ms,
+        cast(null as numeric) as repeat_cents,
+        cast(null as bigint) as repeats_after_error,
+        cast(null as text) as outcome_low,
+        cast(null as text) as outcome_high
+    from skill_use
     cross join
         lateral (
-            select count(*) as trace_steps
-            from signals.source_step
-            where source_step.trace_id = found_trace.trace_id
-        ) as counted
+            select
+                skill_use.longest_ms > cast(:slow_step_ms as double precision)
+                and skill_use.longest_ms < 'Infinity' as is_slow
+        ) as single_step
+    where skill_use.uses < least(2, cast(:loop_min_uses as integer))
+    union all
+    select
+        skill_use.*,
+        own_use.*
+    from skill_use
+    cross join
+        lateral (
+            select
+                count(*) filter (where own_step.is_repeat) as repeats,
+                count(own_step.retries) as retried_steps,
+                sum(own_step.retries) as total_retries,
+                max(own_step.retries) as max_step_retries,
+                count(*) filter (where own_step.is_slow) as slow_steps,
+                sum(cast(own_step.duration_ms as numeric)) filter (where own_step.is_slow) as slow_ms,
+                count(*) filter (
+                    where own_step.duration_ms >= 'Infinity' or own_step.duration_ms = '-Infinity'
+                ) as non_finite_durations,
+                -- A step with n retries was tried n + 1 times, n of them for nothing.
+                sum(own_step.step_ms * own_step.retries / (cast(own_step.retries as numeric) + 1)) as retry_ms,
+                sum(own_step.step_cents * own_step.retries / (cast(own_step.retries as numeric) + 1)) as retry_cents,
+                sum(own_step.step_ms) filter (where own_step.is_later) as later_ms,
+                sum(own_step.step_cents) filter (where own_step.is_later) as later_cents,
+                count(*) filter (where own_step.is_later and own_step.is_after_error) as later_after_error,
+                sum(own_step.step_ms) filter (where own_step.is_repeat) as repeat_ms,
+                sum(own_step.step_cents) filter (where own_step.is_repeat) as repeat_cents,
+                count(*) filter (where own_step.is_repeat and own_step.is_after_error) as repeats_after_error,
+                min(own_step.outcome collate "C") as outcome_low,
+                max(own_step.outcome collate "C") as outcome_high
+            from (
+                select
+                    skill_step.duration_ms,
+                    row_number() over in_order > 1 as is_later,
+                    case
+                        when skill_use.is_dense and skill_use.skill_id is not null
+                            then lag(skill_step.step_index) over in_order = skill_step.step_index - 1
+                        else (
+                            select step_before.skill_id
+                            from signals.source_step as step_before
+                            where
+                                step_before.trace_id = skill_use.trace_id
+                                and step_before.step_index < skill_step.step_index
+                            order by step_before.step_index desc
+                            limit 1
+                        ) = skill_use.skill_id
+                    end as is_repeat,
+                    case when skill_step.retry_count > 0 then skill_step.retry_count end as retries,
+                    -- NaN sorts above infinity, so that one comparison drops both.
+                    skill_step.duration_ms > cast(:slow_step_ms as double precision)
+                    and skill_step.duration_ms < 'Infinity' as is_slow,
+                    -- The skill's last use failed, whatever came between: an apology is no success.
+                    lag(
+                        skill_step.status in ('failed', 'failure', 'error', 'timeout')
+                        or skill_step.outcome_category in ('FAILURE', 'ERROR', 'TIMEOUT')
+                    ) over in_order as is_after_error,
+                    -- Below zero, or beyond what a clock or a bill can say, is no evidence (R4a). To read a number is
+                    -- dear, and nobody asks for that of a first use.
+                    case
+                        when
+                            cast(:extras as boolean)
+                            and (row_number() over in_order > 1 or skill_step.retry_count > 0)
+                            and skill_step.duration_ms between 0 and 1e15
+                            then cast(skill_step.duration_ms as numeric)
+                    end as step_ms,
+                    case
+                        when
+                            cast(:extras as boolean)
+                            and (row_number() over in_order > 1 or skill_step.retry_count > 0)
+                            and skill_step.cost_cents between 0 and 1e15
+                            then cast(skill_step.cost_cents as numeric)
+                    end as step_cents,
+                    coalesce(skill_step.status, '') || '/' || coalesce(skill_step.outcome_code, '') as outcome
+                from (
+                    select source_step.*
+                    from signals.source_step
+                    where
+                        source_step.trace_id = skill_use.trace_id
+                        and source_step.skill_id = skill_use.skill_id
+                    union all
+                    select source_step.*
+                    from signals.source_step
+                    where
+                        source_step.trace_id = skill_use.trace_id
+                        and source_step.skill_id is null
+                        and skill_use.skill_id is null
+                ) as skill_step
+                window in_order as (order by skill_step.step_index)
+            ) as own_step
+        ) as own_use
+    where skill_use.uses >= least(2, cast(:loop_min_uses as integer))
 ),
 
 -- The longest sequence of 2 to 5 steps with the skill in it that comes at least three times in a row.
@@ -146,13 +242,12 @@ skill_cycle as (
                         order by read_step.step_index
                     ) as is_match
                 from (
-                    -- Every skill of a sequence that comes three times is used three times, and where that is
-                    -- enough to be kept, two of them are here.
+                    -- Every skill of a sequence that comes three times is used three times, and there are two of them.
                     select skill_use.trace_id
                     from skill_use
                     where cast(:extras as boolean) and skill_use.uses >= 3 and skill_use.skill_id is not null
                     group by skill_use.trace_id
-                    having count(*) > 1 or cast(:loop_min_uses as integer) > 3
+                    having count(*) > 1
                 ) as found_trace
                 cross join
                     lateral (
@@ -185,95 +280,46 @@ skill_cycle as (
 )
 
 select
-    skill_use.tenant_id,
-    skill_use.run_id,
-    skill_use.trace_id,
-    skill_use.skill_id,
-    skill_use.started_at,
-    skill_use.uses,
-    skill_use.repeats,
-    skill_use.retried_steps,
-    skill_use.total_retries,
-    skill_use.max_step_retries,
-    skill_use.slow_steps,
-    skill_use.slow_ms,
-    skill_use.non_finite_durations,
-    trace_length.trace_steps,
-    repeated_use.span_steps,
-    repeated_use.later_ms,
-    repeated_use.later_cents,
-    repeated_use.later_after_error,
-    repeated_use.repeat_ms,
-    repeated_use.repeat_cents,
-    repeated_use.repeats_after_error,
-    skill_use.retry_ms,
-    skill_use.retry_cents,
-    repeated_use.outcome_low,
-    repeated_use.outcome_high,
+    measured_use.tenant_id,
+    measured_use.run_id,
+    measured_use.trace_id,
+    measured_use.skill_id,
+    measured_use.started_at,
+    measured_use.uses,
+    measured_use.repeats,
+    measured_use.retried_steps,
+    measured_use.total_retries,
+    measured_use.max_step_retries,
+    measured_use.slow_steps,
+    measured_use.slow_ms,
+    measured_use.non_finite_durations,
+    case when cast(:extras as boolean) then measured_use.trace_steps end as trace_steps,
+    case when shown_use.is_shown then measured_use.span_steps end as span_steps,
+    case when shown_use.is_shown then measured_use.later_ms end as later_ms,
+    case when shown_use.is_shown then measured_use.later_cents end as later_cents,
+    case when shown_use.is_shown then measured_use.later_after_error end as later_after_error,
+    case when shown_use.is_shown then measured_use.repeat_ms end as repeat_ms,
+    case when shown_use.is_shown then measured_use.repeat_cents end as repeat_cents,
+    case when shown_use.is_shown then measured_use.repeats_after_error end as repeats_after_error,
+    measured_use.retry_ms,
+    measured_use.retry_cents,
+    case when shown_use.is_shown then measured_use.outcome_low end as outcome_low,
+    case when shown_use.is_shown then measured_use.outcome_high end as outcome_high,
     skill_cycle.cycle_period,
     skill_cycle.cycle_repeats,
     skill_cycle.cycle_skills
-from skill_use
-left join trace_length on trace_length.trace_id = skill_use.trace_id
-left join
+from measured_use
+cross join
     lateral (
         select
-            cast(max(own_step.step_index) as bigint) - min(own_step.step_index) + 1 as span_steps,
-            sum(own_step.step_ms) filter (where own_step.is_later) as later_ms,
-            sum(own_step.step_cents) filter (where own_step.is_later) as later_cents,
-            count(*) filter (where own_step.is_later and own_step.is_after_error) as later_after_error,
-            sum(own_step.step_ms) filter (where own_step.is_repeat) as repeat_ms,
-            sum(own_step.step_cents) filter (where own_step.is_repeat) as repeat_cents,
-            count(*) filter (where own_step.is_repeat and own_step.is_after_error) as repeats_after_error,
-            min(own_step.outcome collate "C") as outcome_low,
-            max(own_step.outcome collate "C") as outcome_high
-        from (
-            select
-                skill_step.step_index,
-                row_number() over in_order > 1 as is_later,
-                (
-                    select step_before.skill_id
-                    from signals.source_step as step_before
-                    where
-                        step_before.trace_id = skill_use.trace_id
-                        and step_before.step_index < skill_step.step_index
-                    order by step_before.step_index desc
-                    limit 1
-                ) = skill_use.skill_id as is_repeat,
-                -- The skill's last use failed, whatever came between: an apology is no success.
-                lag(
-                    skill_step.status in ('failed', 'failure', 'error', 'timeout')
-                    or skill_step.outcome_category in ('FAILURE', 'ERROR', 'TIMEOUT')
-                ) over in_order as is_after_error,
-                case
-                    when skill_step.duration_ms between 0 and 1e15 then cast(skill_step.duration_ms as numeric)
-                end as step_ms,
-                case
-                    when skill_step.cost_cents between 0 and 1e15 then cast(skill_step.cost_cents as numeric)
-                end as step_cents,
-                coalesce(skill_step.status, '') || '/' || coalesce(skill_step.outcome_code, '') as outcome
-            from (
-                select source_step.*
-                from signals.source_step
-                where
-                    source_step.trace_id = skill_use.trace_id
-                    and source_step.skill_id = skill_use.skill_id
-                    and cast(:extras as boolean)
-                    and (skill_use.uses >= cast(:loop_min_uses as integer) or skill_use.repeats > 0)
-                union all
-                select source_step.*
-                from signals.source_step
-                where
-                    source_step.trace_id = skill_use.trace_id
-                    and source_step.skill_id is null
-                    and skill_use.skill_id is null
-                    and cast(:extras as boolean)
-                    and skill_use.uses >= cast(:loop_min_uses as integer)
-            ) as skill_step
-            window in_order as (order by skill_step.step_index)
-        ) as own_step
-        having count(*) > 0
-    ) as repeated_use
-    on true
+            cast(:extras as boolean)
+            and (measured_use.uses >= cast(:loop_min_uses as integer) or measured_use.repeats > 0) as is_shown
+    ) as shown_use
 left join skill_cycle
-    on skill_cycle.trace_id = skill_use.trace_id and skill_cycle.skill_id = skill_use.skill_id
+    on skill_cycle.trace_id = measured_use.trace_id and skill_cycle.skill_id = measured_use.skill_id
+where
+    measured_use.uses >= cast(:loop_min_uses as integer)
+    or measured_use.repeats > 0
+    or measured_use.retried_steps > 0
+    or measured_use.slow_steps > 0
+    or measured_use.non_finite_durations > 0
