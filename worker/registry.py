@@ -83,14 +83,16 @@ def _cost_bound(settings: Settings, as_of: datetime) -> dict[str, object]:
     return {
         "current_start": as_of - COST_CURRENT,
         "baseline_start": as_of - COST_BASELINE,
-        "baseline_date": _midnight(as_of - COST_BASELINE),
+        "baseline_dates": _midnights(as_of - COST_BASELINE, as_of - COST_CURRENT),
         "z_threshold": plain(settings.cost_z_threshold),
         **extras.cost_binds(settings),
     }
 
 
-def _midnight(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def _midnights(start: datetime, end: datetime) -> list[datetime]:
+    """Return where dates begin between two instants, in UTC."""
+    first = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return [first + timedelta(days=number) for number in range(1, (end - start).days + 1)]
 
 
 def _cost_window(_: Settings, as_of: datetime) -> dict[str, str]:

@@ -4,7 +4,7 @@
 -- reads: signals.source_run, pg_temp.stage_dirty_agent
 -- grain: tenant and agent with a run in the current day, or with a cost that is not finite; with extras, an agent that
 --     fell silent too
--- params: as_of, current_start, baseline_start, baseline_date, tenants, excluded, shards, shard, only_changed,
+-- params: as_of, current_start, baseline_start, baseline_dates, tenants, excluded, shards, shard, only_changed,
 --     exclude_synthetic, extras, robust_min_baseline, robust_score, robust_min_ratio, min_effect_usd, spike_rows
 with changed_agent as (
     select distinct
@@ -33,10 +33,10 @@ agent_week as (
         sum(cost_usd) filter (
             where is_baseline and cost is not null and cast(:extras as boolean)
         ) as baseline_total,
-        -- Dates, a bit for each, counted from midnight: days that end at the instant would move with the clock,
-        -- and no mark would say so.
+        -- Dates, a bit for each, between the midnights of the baseline: days that end at the instant would move with
+        -- the clock, and no mark would say so.
         bit_count(cast(
-            bit_or(1 << cast(date_part('day', completed_at - cast(:baseline_date as timestamptz)) as integer))
+            bit_or(1 << width_bucket(completed_at, cast(:baseline_dates as timestamptz[])))
             filter (where is_baseline and cost is not null and cast(:extras as boolean)) as bit(8)
         )) as baseline_days,
         max(completed_at) filter (
@@ -117,7 +117,7 @@ agent_week as (
                     where is_baseline and cost is not null and cast(:extras as boolean)
                 ) as baseline_total,
                 bit_count(cast(
-                    bit_or(1 << cast(date_part('day', completed_at - cast(:baseline_date as timestamptz)) as integer))
+                    bit_or(1 << width_bucket(completed_at, cast(:baseline_dates as timestamptz[])))
                     filter (where is_baseline and cost is not null and cast(:extras as boolean)) as bit(8)
                 )) as baseline_days,
                 max(completed_at) filter (
@@ -256,7 +256,7 @@ cross join
                 where cost > 0 and cast(:extras as boolean)
             ) as log_median,
             array_agg(ln(cost)) filter (where cost > 0 and cast(:extras as boolean)) as logs
-        from unnest(agent_week.baseline_costs) as cost
+        from (select unnest(agent_week.baseline_costs) as cost) as baseline_run
     ) as baseline
 cross join
     lateral (
@@ -264,12 +264,12 @@ cross join
             case when cast(:extras as boolean) then count(*) filter (where cost > 0) end as priced,
             percentile_cont(0.5) within group (order by ln(cost)) filter (where cost > 0) as log_median,
             max(cost) as highest_cost
-        from unnest(agent_week.current_costs) as cost
+        from (select unnest(agent_week.current_costs) as cost) as current_run
     ) as present
 cross join
     lateral (
         select percentile_cont(0.5) within group (order by abs(cost_log - baseline.log_median)) as log_mad
-        from unnest(baseline.logs) as cost_log
+        from (select unnest(baseline.logs) as cost_log) as baseline_run
     ) as spread
 cross join
     lateral (
