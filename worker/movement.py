@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
-
-from snapshots.tables import snapshot
 from snapshots.triage import SYSTEM
 from worker import queries, stage
 
@@ -25,7 +22,6 @@ def record(conn: Connection, publication: Publication, settings: Settings) -> in
 
     Needs the stage as publication left it. The number of statements does not depend on the number of tenants.
     """
-    _note_published(conn, publication)
     signal = publication.signal
     bound = signal.parameters(settings, publication.as_of)
     stage.fill(conn, queries.load(signal.movement.identities), stage.stage_identity, bound)
@@ -38,10 +34,3 @@ def record(conn: Connection, publication: Publication, settings: Settings) -> in
         "actor": SYSTEM,
     }
     return int(conn.execute(queries.load("record_movement").text, parameters).scalar_one())
-
-
-def _note_published(conn: Connection, publication: Publication) -> None:
-    """Note the tenants whose snapshot carries this publication's fence number, with the version it has now."""
-    own = snapshot.c.signal == publication.signal.name, snapshot.c.fence == publication.fence
-    mine = select(snapshot.c.tenant_id, snapshot.c.version).where(*own, publication.scope.answers(snapshot))
-    conn.execute(insert(stage.stage_published).from_select(["tenant_id", "version"], mine))

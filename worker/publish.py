@@ -8,15 +8,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import SmallInteger, Text, any_, cast, delete, func, literal, select, text
+from sqlalchemy import SmallInteger, cast, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from snapshots.items import ITEMS
-from snapshots.tables import freshness, snapshot
+from snapshots.tables import freshness
 from worker import queries
 from worker.movement import record
 from worker.results import RefreshResult
-from worker.stage import stage_content
+from worker.signal import in_stage
+from worker.stage import stage_content, stage_published
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -76,12 +77,11 @@ def _replace_items(conn: Connection, publication: Publication) -> int:
     """Rewrite the item rows of the tenants that this refresh published."""
     items = ITEMS[publication.signal.name]
     staged = publication.signal.item_stage
-    own = snapshot.c.signal == publication.signal.name, snapshot.c.fence == publication.fence
-    answered = publication.scope.answers(snapshot)
-    published = func.array(select(snapshot.c.tenant_id).where(*own, answered).scalar_subquery(), type_=Text)
-    removed = conn.execute(delete(items).where(items.c.tenant_id == any_(published))).rowcount
+    published = stage_published.c.tenant_id
+    removed = conn.execute(delete(items).where(in_stage(items.c.tenant_id, published))).rowcount
     names = [column.name for column in items.columns]
-    rows = select(*(staged.c[name] for name in names)).where(staged.c.tenant_id == any_(published))
+    # Not as an array, through which each staged row would look at every tenant.
+    rows = select(*(staged.c[name] for name in names)).where(staged.c.tenant_id.in_(select(published)))
     if "run_count" in staged.c:
         rows = rows.where(staged.c.run_count > 0)
     return int(removed) + int(conn.execute(insert(items).from_select(names, rows)).rowcount)

@@ -12,7 +12,7 @@ with placed_run as (
         item.attention_score - item.recency_contribution as severity,
         item.reasons
     from pg_temp.stage_attention_item as item
-    where item.tenant_id = any(array(select published.tenant_id from pg_temp.stage_published as published))
+    where item.tenant_id in (select published.tenant_id from pg_temp.stage_published as published)
     union all
     select
         run.tenant_id,
@@ -33,14 +33,21 @@ with placed_run as (
             select from pg_temp.stage_attention_item as item
             where item.tenant_id = run.tenant_id and item.run_id = run.run_id
         )
+),
+
+keyed_run as materialized (
+    select
+        placed_run.*,
+        jsonb_build_object('run_id', placed_run.run_id) as key
+    from placed_run
 )
 
 select
-    placed_run.tenant_id,
-    placed_run.position,
-    signals.item_fingerprint('attention', jsonb_build_object('run_id', placed_run.run_id)) as fingerprint,
-    jsonb_build_object('run_id', placed_run.run_id) as key,
-    placed_run.attention_score as value,
-    placed_run.severity,
-    placed_run.reasons as traits
-from placed_run
+    keyed_run.tenant_id,
+    keyed_run.position,
+    signals.item_fingerprint('attention', keyed_run.key) as fingerprint,
+    keyed_run.key,
+    keyed_run.attention_score as value,
+    keyed_run.severity,
+    keyed_run.reasons as traits
+from keyed_run

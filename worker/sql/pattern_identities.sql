@@ -13,11 +13,11 @@ with entry as (
             coalesce(item.oscillation_count, item.loop_depth, item.slow_step_count, item.retry_count)
         ) as strength
     from pg_temp.stage_pattern_item as item
-    where item.tenant_id = any(array(select published.tenant_id from pg_temp.stage_published as published))
+    where item.tenant_id in (select published.tenant_id from pg_temp.stage_published as published)
     group by item.tenant_id, item.pattern_type, item.skill_id
 ),
 
-keyed_entry as (
+keyed_entry as materialized (
     select
         entry.*,
         jsonb_build_object('pattern_type', entry.pattern_type, 'skill_id', entry.skill_id) as key

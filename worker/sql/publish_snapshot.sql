@@ -1,4 +1,5 @@
 -- Replaces the snapshots whose staged answer differs, keeps what they replace, and retracts findings that are gone.
+-- Notes the tenants whose they are in pg_temp.stage_published.
 -- reads: pg_temp.stage_content, pg_temp.stage_tenant, signals.snapshot, signals.snapshot_history
 -- grain: one row, how many snapshots changed and how many were kept as history
 -- params: signal, every_tenant, excluded, shard, shards, as_of, rescore_before, rule_version, window_json, fence,
@@ -142,7 +143,15 @@ published as (
             fence = excluded.fence,
             refresh_id = excluded.refresh_id
         where target.fence < excluded.fence
-    returning target.tenant_id
+    returning target.tenant_id, target.version
+),
+
+noted as (
+    insert into pg_temp.stage_published (tenant_id, version)
+    select
+        published.tenant_id,
+        published.version
+    from published
 )
 
 select
