@@ -30,7 +30,6 @@ def record(conn: Connection, publication: Publication, settings: Settings) -> in
         "as_of": publication.as_of,
         "step": signal.movement.step,
         "worse_by": signal.movement.worse_by,
-        "keep_items": signal.keeps_items,
         "actor": SYSTEM,
     }
     return int(conn.execute(queries.load("record_movement").text, parameters).scalar_one())

@@ -69,7 +69,6 @@ def _parameters(publication: Publication, settings: Settings) -> dict[str, objec
         "refresh_id": publication.refresh_id,
         "keep_every_version": not signal.moves_with_clock,
         "keep_after": as_of - HISTORY_INTERVAL,
-        "keep_items": signal.keeps_items,
     }
 
 

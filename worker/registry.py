@@ -229,7 +229,6 @@ _ATTENTION: Final = Signal(
     bound=_attention_bound,
     movement=Movement("attention_identities"),
     moves_with_clock=True,
-    keeps_items=True,
 )
 
 SIGNALS: Final[Mapping[str, Signal]] = MappingProxyType({each.name: each for each in (_PATTERNS, _COST, _ATTENTION)})

@@ -100,8 +100,7 @@ class Signal:
     `window` member, None where the signal has none; `extras` is what the extra fields were computed with.
     `queue` and `clock` (a query) say what changed since the last refresh; `sources` are the tables whose triggers fill
     the queue, `tenants` is where the tenants with rows are found.
-    `moves_with_clock` marks content that ages without a change of its rows (R26); `keeps_items` stores the items beside
-    a content that holds the first of them alone.
+    `moves_with_clock` marks content that ages without a change of its rows (R26).
     """
 
     name: str
@@ -118,7 +117,6 @@ class Signal:
     window: Callable[[Settings, datetime], Mapping[str, str]] | None = None
     extras: Callable[[Settings], Mapping[str, object]] | None = None
     moves_with_clock: bool = False
-    keeps_items: bool = False
 
     def parameters(  # noqa: PLR0913  # what narrows the rows, each by itself
         self,

@@ -166,12 +166,14 @@ stage_attention_run = _stage("stage_attention_run", *_texts("tenant_id"), *_scor
 
 stage_attention_item = _stage("stage_attention_item", *_texts("tenant_id"), Column("rank", Integer), *_scored_run())
 
-#: One text per tenant with findings, and under the empty name what a tenant without any is served (R28).
+#: One text per tenant with findings, and under the empty name what a tenant without any is served (R28). Its items are
+#: there where the content holds the first of them alone, else how many characters of it each of them takes.
 stage_content = _stage(
     "stage_content",
     *_texts("tenant_id"),
     Column("content", Text),
     Column("items", ARRAY(Text)),
+    Column("lengths", ARRAY(Integer)),
     Column("basis", Text),
     Column("shape", Text),
 )

@@ -10,12 +10,12 @@ with tenant_total as (
         count(*) filter (where is_abandoned) as abandoned_count,
         -- All that a queue says but what moves with the clock alone; whole records, so that no two read the same.
         sum(
-            hashtextextended(
-                cast(
+            hashint8extended(
+                hash_record_extended(
                     row(
                         run_id, risk_contribution, impact_contribution, latency_contribution, evidence_contribution,
                         state, status, started_at, is_abandoned
-                    ) as text
+                    ), 0
                 ), 0
             )
         ) as static_hash
@@ -103,7 +103,8 @@ written_item as (
     from pg_temp.stage_attention_item
 ),
 
-queued_item as (
+-- Written once, though it is looked at twice.
+queued_item as materialized (
     select
         written_item.tenant_id,
         written_item.rank,
@@ -177,6 +178,7 @@ select
     end
     || '}' as content,
     tenant_queue.items,
+    cast(null as integer[]) as lengths,
     md5(
         tenant_queue.static_hash || ' ' || tenant_queue.qualifying_count || ' ' || tenant_queue.abandoned_count || ' '
         || cast(:weights_version as text) || cast(:stated_parameters as text)

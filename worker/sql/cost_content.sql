@@ -101,7 +101,7 @@ written_agent as materialized (
     where run_count > 0
 ),
 
-whole_agent as (
+whole_agent as materialized (
     select
         tenant_id,
         rank,
@@ -109,7 +109,7 @@ whole_agent as (
         robust_verdict,
         case
             when extra_json is null then agent_json
-            else left(agent_json, -1) || ',' || substr(extra_json, 2)
+            else left(agent_json, -1) || ',' || right(extra_json, -1)
         end as agent_json
     from written_agent
 ),
@@ -118,7 +118,7 @@ tenant_agents as (
     select
         tenant_id,
         string_agg(agent_json, ',' order by rank) as agents,
-        array_agg(agent_json order by rank) as items,
+        array_agg(length(agent_json) order by rank) as lengths,
         json_agg(agent_id order by rank) filter (where robust_verdict = 'saver') as savers
     from whole_agent
     group by tenant_id
@@ -160,10 +160,10 @@ silent_agents as (
     group by tenant_id
 ),
 
-tenant_content as (
+tenant_content as materialized (
     select
         tenant_total.tenant_id,
-        tenant_agents.items,
+        tenant_agents.lengths,
         '{"agents":[' || coalesce(tenant_agents.agents, '')
         || '],"total_anomalies":' || tenant_total.total_anomalies
         || ',"total_cost_usd":' || trim_scale(round(tenant_total.total_cost, 8))
@@ -183,12 +183,20 @@ tenant_content as (
     from tenant_total
     left join tenant_agents on tenant_agents.tenant_id = tenant_total.tenant_id
     left join silent_agents on silent_agents.tenant_id = tenant_total.tenant_id
+),
+
+known_content as materialized (
+    select
+        tenant_content.*,
+        md5(tenant_content.content) as basis
+    from tenant_content
 )
 
 select
     tenant_id,
     content,
-    items,
-    md5(content) as basis,
-    md5(content) as shape
-from tenant_content
+    cast(null as text[]) as items,
+    lengths,
+    basis,
+    basis as shape
+from known_content

@@ -70,7 +70,7 @@ written_item as (
         case
             when cast(:extras as boolean)
                 then left(cast(described_item.run_json as text), -1) || ',' || (
-                    select substr(cast(row_to_json(extra.*) as text), 2) from (
+                    select right(cast(row_to_json(extra.*) as text), -1) from (
                         select
                             described_item.cycle,
                             trim_scale(round(described_item.density, 4)) as density,
@@ -202,14 +202,14 @@ written_entry as materialized (
     inner join confidence_rule on detailed_entry.pattern_type = confidence_rule.pattern_type
 ),
 
-whole_entry as (
+whole_entry as materialized (
     select
         written_entry.tenant_id,
         written_entry.position,
         written_entry.strongest_rank,
         case
             when written_entry.extra_json is null then written_entry.entry_json
-            else left(written_entry.entry_json, -1) || ',' || substr(written_entry.extra_json, 2)
+            else left(written_entry.entry_json, -1) || ',' || right(written_entry.extra_json, -1)
         end as entry_json
     from written_entry
 ),
@@ -221,8 +221,8 @@ pattern_list as (
             whole_entry.entry_json, ',' order by whole_entry.position asc, whole_entry.strongest_rank asc
         ) as patterns,
         array_agg(
-            whole_entry.entry_json order by whole_entry.position asc, whole_entry.strongest_rank asc
-        ) as items
+            length(whole_entry.entry_json) order by whole_entry.position asc, whole_entry.strongest_rank asc
+        ) as lengths
     from whole_entry
     group by whole_entry.tenant_id
 ),
@@ -266,10 +266,10 @@ answered_tenant as (
     select data_quality.tenant_id from data_quality
 ),
 
-answer as (
+answer as materialized (
     select
         answered_tenant.tenant_id,
-        pattern_list.items,
+        pattern_list.lengths,
         '{"patterns":[' || coalesce(pattern_list.patterns, '')
         || '],"parameters":' || cast(:stated_parameters as text)
         || ',"confidence_version":' || to_json(cast(:confidence_version as text))
@@ -285,12 +285,20 @@ answer as (
     left join pattern_list on answered_tenant.tenant_id = pattern_list.tenant_id
     left join data_quality on answered_tenant.tenant_id = data_quality.tenant_id
     left join skill_list on answered_tenant.tenant_id = skill_list.tenant_id
+),
+
+known_content as materialized (
+    select
+        answer.*,
+        md5(answer.content) as basis
+    from answer
 )
 
 select
-    answer.tenant_id,
-    answer.content,
-    answer.items,
-    md5(answer.content) as basis,
-    md5(answer.content) as shape
-from answer
+    tenant_id,
+    content,
+    cast(null as text[]) as items,
+    lengths,
+    basis,
+    basis as shape
+from known_content

@@ -3,7 +3,7 @@
 -- reads: pg_temp.stage_content, pg_temp.stage_tenant, signals.snapshot, signals.snapshot_history
 -- grain: one row, how many snapshots changed and how many were kept as history
 -- params: signal, every_tenant, excluded, shard, shards, as_of, rescore_before, rule_version, window_json, fence,
---     refresh_id, keep_every_version, keep_after, keep_items
+--     refresh_id, keep_every_version, keep_after
 with current_snapshot as (
     select snapshot.*
     from signals.snapshot
@@ -26,8 +26,7 @@ answer as (
     select
         stage_content.tenant_id,
         stage_content.content,
-        -- Where the content holds every item, they are not stored twice.
-        case when cast(:keep_items as boolean) then stage_content.items end as items,
+        stage_content.items,
         stage_content.basis,
         stage_content.shape
     from pg_temp.stage_content
@@ -37,7 +36,7 @@ answer as (
     select
         current_snapshot.tenant_id,
         empty_content.content,
-        case when cast(:keep_items as boolean) then empty_content.items end,
+        empty_content.items,
         empty_content.basis,
         empty_content.shape
     from current_snapshot

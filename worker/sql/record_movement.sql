@@ -2,7 +2,7 @@
 -- reads: pg_temp.stage_published, pg_temp.stage_identity, pg_temp.stage_content, signals.item_state, signals.movement,
 --     signals.freshness, signals.triage
 -- grain: one row, how many changes were recorded
--- params: signal, as_of, step, worse_by, keep_items, actor
+-- params: signal, as_of, step, worse_by, actor
 with published as (
     select
         stage_published.tenant_id,
@@ -218,20 +218,6 @@ departed_list as (
     group by tenant_id
 ),
 
-measured_list as (
-    select
-        stage_content.tenant_id,
-        array(
-            select length(item.text)
-            from unnest(stage_content.items) with ordinality as item (text, place)
-            order by item.place
-        ) as lengths
-    from pg_temp.stage_content
-    where
-        not cast(:keep_items as boolean)
-        and stage_content.tenant_id = any(array(select published.tenant_id from published))
-),
-
 served as (
     insert into signals.movement as target (tenant_id, signal, version, marks, entered, lengths, departed)
     select
@@ -240,12 +226,12 @@ served as (
         published.version,
         coalesce(marked_list.marks, cast(array[] as text[])),
         coalesce(marked_list.entered, cast(array[] as bigint[])),
-        coalesce(measured_list.lengths, cast(array[] as integer[])),
+        coalesce(stage_content.lengths, cast(array[] as integer[])),
         coalesce(cast(departed_list.departed as text), '[]')
     from published
     left join marked_list on marked_list.tenant_id = published.tenant_id
     left join departed_list on departed_list.tenant_id = published.tenant_id
-    left join measured_list on measured_list.tenant_id = published.tenant_id
+    left join pg_temp.stage_content on stage_content.tenant_id = published.tenant_id
     on conflict (tenant_id, signal) do update
         set
             version = excluded.version,
