@@ -60,13 +60,16 @@ def attach(url: URL, *, mapping: SourceMapping | None = None, attempts: int = AT
     """
     engine = connect(url, name="activity attach")
     try:
-        with runner.only_migrator(url), no_refresh(engine) as conn:
+        with runner.only_migrator(url), engine.connect() as conn:
             known = _known(conn)
-            if known is not None:
-                with conn.begin():
-                    detachment.check(conn, known, runner.head(), mapping)
-                _build_lost_indexes(engine)
-                _attach(conn, known, attempts, mapping)
+            if known is None:
+                return None
+            with conn.begin():
+                detachment.check(conn, known, runner.head(), mapping)
+            # Before the refreshes' locks are held: who waits for one inside a statement is waited for by the build.
+            _build_lost_indexes(engine)
+            with no_refresh(engine) as held:
+                _attach(held, known, attempts, mapping)
             return known
     finally:
         engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,12 @@ from snapshots import settings
 from snapshots.database import connect
 from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.facts import fact_state
-from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, SIGNALS, WORKER_ROLE
+from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, SIGNALS, SLOTS, WORKER_ROLE
 from snapshots.tables import SCHEMA, freshness, snapshot
 from snapshots.tables import refresh as ledger_table
 from tests.factories import insert_run
 from tests.migrations.catalog import describe
+from worker import locks
 from worker.refresh import refresh
 
 if TYPE_CHECKING:
@@ -181,6 +183,37 @@ def test_a_host_may_change_types_and_take_indexes_along(captured: Engine) -> Non
             "ix_signals_runs_backwards",
         }
     assert [done.method for signal in SIGNALS if (done := refresh(captured, signal, SETTINGS))] == ["full"] * 3
+
+
+def test_a_refresh_does_not_wait_for_the_indexes_nor_they_for_it(captured: Engine) -> None:
+    """It waits inside a statement, which CREATE INDEX CONCURRENTLY waits for: held meanwhile, neither would end."""
+    detach(captured.url)
+    with captured.begin() as conn:
+        conn.execute(text("drop index idx_runs_tenant_source"))
+
+    with ThreadPoolExecutor(1) as pool, captured.connect() as writer, captured.connect() as waiting:
+        insert_run(writer, id="run-slow")
+        attaching = pool.submit(attach, captured.url)
+        _wait_for_build(captured)
+        with waiting.begin():
+            waiting.execute(text("set lock_timeout = '5s'"))
+        with locks.held(waiting, "cost", range(SLOTS)) as is_held:
+            assert is_held
+        writer.commit()
+        assert attaching.result() is not None
+
+    with captured.connect() as conn:
+        assert conn.execute(text("select to_regclass('public.idx_runs_tenant_source')")).scalar_one()
+
+
+def _wait_for_build(engine: Engine) -> None:
+    waiting = text(
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query ilike 'create index concurrently%'"
+        " and datname = current_database()"
+    )
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
+        while conn.execute(waiting).first() is None:
+            pass
 
 
 def test_the_refreshes_after_attach_are_full_and_then_incremental_again(captured: Engine) -> None:
