@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-#: The tables and views of ours, partitions apart.
+#: The tables, views, functions and sequences of ours, partitions apart.
 KNOWN: Final = frozenset(
     {
         *(each.name for each in metadata.tables.values()),
         *(view.name for view in views.ALL),
-        *("alembic_version", "attempt", "detachment", "detached_grant"),
+        *("alembic_version", "attempt", "detachment", "detached_grant", "fence"),
+        *("apply_triage", "drop_history_before", "ensure_history_partition", "item_fingerprint", "present_snapshot"),
+        *("slot_of", "mark_runs", "mark_steps", "mark_traces"),
     }
 )
 

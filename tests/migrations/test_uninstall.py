@@ -99,6 +99,9 @@ def test_a_host_that_was_changed_while_detached_is_left_too(host_database: str, 
         ("create view public.report as select * from signals.source_run", "report"),
         ("create table signals.notes (note text)", "notes"),
         ("create table public.audit (key_id text references signals.api_key)", "audit"),
+        ("create function signals.mine() returns int language sql as 'select 1'", "mine"),
+        ("create sequence signals.numbers", "numbers"),
+        ("create view public.slots as select signals.slot_of('acme') as slot", "slots"),
     ],
 )
 def test_what_is_not_ours_is_named_and_nothing_is_touched(
@@ -113,6 +116,17 @@ def test_what_is_not_ours_is_named_and_nothing_is_touched(
         uninstalling.plan(make_url(host_database), with_roles=False)
 
     assert (describe(host_database), describe(host_database, SCHEMA)) == before
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_nothing_of_ours_is_taken_for_somebody_elses(
+    host_database: str, owner: Callable[[str], Engine], *, is_captured: bool
+) -> None:
+    runner.migrate(settings.load(database_url=host_database))
+    if is_captured:
+        capture.install(owner(host_database))
+
+    assert uninstalling.plan(make_url(host_database), with_roles=False)
 
 
 def test_a_long_transaction_is_waited_for_and_holds_up_nobody(
