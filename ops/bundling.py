@@ -122,7 +122,7 @@ class Bundle:
 
     def _log_files(self) -> list[Path]:
         try:
-            return sorted(self._logs.glob("*.log"))
+            return sorted(self._logs.glob("*.log*"))
         except OSError:  # a folder that others may not look into
             return []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,8 +32,8 @@ _POLL_S: Final = 0.02
 #: What is left of a signal's time once somebody is in a hurry, seconds.
 _HURRIED_S: Final = 1.0
 
-#: A log that is larger when its process starts gives way to a new one, bytes; one predecessor is kept.
-_LOG_LIMIT: Final = 20_000_000
+#: A log that is larger gives way to a new one, bytes; one predecessor is kept.
+LOG_LIMIT: Final = 20_000_000
 
 
 def spawn(
@@ -72,9 +73,23 @@ def _outlived_by_nobody(farewell: signal.Signals) -> Callable[[], object] | None
 
 def _open_log(path: Path) -> BinaryIO:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > _LOG_LIMIT:
-        path.replace(path.with_name(path.name + ".1"))
+    bound_log(path)
     return path.open("ab")
+
+
+def bound_log(path: Path, limit: int = LOG_LIMIT) -> None:
+    """Begin a log of more than `limit` bytes anew; its process goes on in it, and one predecessor is kept.
+
+    A line of that very moment may be lost; on a full disk, the predecessor.
+    """
+    try:
+        if path.stat().st_size <= limit:
+            return
+    except OSError:  # there is none yet
+        return
+    with contextlib.suppress(OSError):
+        shutil.copyfile(path, path.with_name(path.name + ".1"))
+    os.truncate(path, 0)
 
 
 def end(

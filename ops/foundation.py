@@ -67,10 +67,12 @@ class Foundation:
         return self._settings.model_copy(update={name: SecretStr(url) for name, url in urls.items()})
 
     def revive(self, report: Callable[[str], None]) -> None:
-        """Start an embedded server that has ended again, under its old address.
+        """Start an embedded server that has ended again, under its old address, and keep its log from growing.
 
         Raises ActivityError when the broker's port has been taken meanwhile: the processes would not find it.
         """
+        for name in ("postgres", "valkey"):
+            children.bound_log(self._instance.logs / f"{name}.log")
         if self._postgres is not None and _has_ended(self._postgres):
             report("PostgreSQL ended; starting it again")
             self._postgres.start()

@@ -62,6 +62,7 @@ class Supervisor:
     def watch(self) -> None:
         """Start again what has ended, after a delay that grows with each end in a row; returns at once."""
         for child in self._children.values():
+            children.bound_log(child.log_file)
             if child.due is None and child.process.poll() is not None:
                 self._note_end(child)
             if child.due is not None and time.monotonic() >= child.due:

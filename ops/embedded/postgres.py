@@ -115,6 +115,7 @@ class PostgresCluster:
         if (self._data / "PG_VERSION").exists():
             self._check_version()
             self._account.own(self._folder)
+            self.superuser_url()
         else:
             self._initialise()
         self._make_socket_folder()
@@ -141,8 +142,18 @@ class PostgresCluster:
         return f"postgresql://{login}@/{quote(database, safe='')}?host={quote(str(self._socket_folder))}"
 
     def superuser_url(self, database: str = "postgres") -> str:
-        """Return the superuser's URL of `database`; only this user of the machine can read the password."""
-        return self.url(SUPERUSER, self._password_file.read_text(), database)
+        """Return the superuser's URL of `database`; only this user of the machine can read the password.
+
+        Raises ActivityError naming the file with the password where it is gone.
+        """
+        try:
+            password = self._password_file.read_text()
+        except OSError as ex:
+            raise ActivityError(
+                f"{self._password_file}: cannot be read ({ex.strerror}), and without it nobody enters {self._data}; "
+                "bring it back, or choose another folder with --data-dir"
+            ) from ex
+        return self.url(SUPERUSER, password, database)
 
     def _open_ways(self) -> None:
         """Let the server's user reach the data and the binaries; those of the wheel may be closed to others."""

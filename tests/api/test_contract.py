@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.api.arrange import ENDPOINTS, PREFIX, SNAPSHOT_PATHS, Api
 from tests.api.contract import assert_problem
 
 DOCUMENT = document()
+ROOT = Path(__file__).parents[2]
 
 
 def schema_of(name: str) -> dict[str, Any]:
@@ -90,8 +93,30 @@ def test_every_operation_lists_the_errors_that_any_request_may_meet(path: str) -
     assert {"200", "400", "401", "403", "405", "413", "414", "429", "500", "503"} <= listed
 
 
-def test_every_code_that_is_raised_is_in_the_document() -> None:
-    assert set(RETRY_AFTER_S) <= {code for codes in ERRORS.values() for code in codes}
+def raised() -> set[tuple[object, object]]:
+    """Return the statuses and codes of the errors that the read layer raises, from its source."""
+    calls = [node for tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = [[each.value for each in call.args[:2] if isinstance(each, ast.Constant)] for call in calls if made(call)]
+    return {(pair[0], pair[1]) for pair in named if len(pair) == 2}
+
+
+def sources() -> list[ast.Module]:
+    paths = [path for path in (ROOT / "api").rglob("*.py") if "openapi" not in path.parts]
+    return [ast.parse(path.read_text()) for path in paths]
+
+
+def made(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "ProblemError"
+
+
+def test_every_code_that_is_raised_is_in_the_document_with_its_status_and_no_other_is() -> None:
+    documented: set[tuple[object, object]] = {(status, code) for status, codes in ERRORS.items() for code in codes}
+    words = {node.value for tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+
+    assert len(raised()) > 20
+    assert raised() - documented == set()
+    assert {code for _, code in documented} - words == set()
+    assert set(RETRY_AFTER_S) <= {code for _, code in documented}
 
 
 @pytest.mark.parametrize("path", sorted(SNAPSHOT_PATHS.values()))

@@ -233,6 +233,19 @@ def test_the_password_file_is_private(cluster_in: Callable[..., PostgresCluster]
     assert stat.S_IMODE(mode) == 0o600
 
 
+def test_a_folder_whose_password_is_gone_is_refused_naming_the_file(
+    cluster_in: Callable[..., PostgresCluster], private_folder: Path
+) -> None:
+    cluster = cluster_in("locked out")
+    cluster.start()
+    cluster.stop()
+    (private_folder / "locked out" / "superuser-password").unlink()
+
+    with pytest.raises(ActivityError, match=r"superuser-password: cannot be read \(No such file"):
+        cluster.start()
+    assert cluster.process is None
+
+
 def test_a_server_that_cannot_start_is_reported_with_its_own_words(
     cluster_in: Callable[..., PostgresCluster], private_folder: Path
 ) -> None:
