@@ -4,6 +4,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# The tests that take as many random databases as they are told to.
+RANDOM_DATABASES := $(addprefix tests/signals/test_,random_databases.py extras_off.py cost_extras.py)
 
 # What pip fetches, counted: it takes minutes on a slow line. What goes wrong is told by pip itself, on standard error.
 counted = { $(1) || touch $(VENV)/.failed; } | awk \
@@ -40,7 +42,7 @@ test: lint ## Lint, types, schema check and the test suite on two cores; ARGS=".
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands of random databases
-	$(PYTHON) -m pytest tests/signals -n 2 --dist worksteal --hypothesis-profile=full $(ARGS)
+	$(PYTHON) -m pytest $(RANDOM_DATABASES) -n 2 --dist worksteal --hypothesis-profile=full $(ARGS)
 
 test-laws: $(INSTALLED) ## Incremental refreshes against full ones on 500 random histories per PostgreSQL version
 	$(PYTHON) -m pytest tests/worker/test_laws.py --hypothesis-profile=laws $(ARGS)

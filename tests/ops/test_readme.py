@@ -30,7 +30,7 @@ RUN_BY_CI = {
     "make lint",
     "make test-full",
     'make bench ARGS="--scale s --rounds 1"',
-    'make soak ARGS="--minutes 1"',
+    'make soak ARGS="--minutes 0.5"',
 }
 
 
