@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from ops.demo.feed import GAP, KEPT, catch_up, prune, tick
+from ops.demo.feed import GAP, KEPT, catch_up, prune, prune_if_allowed, tick
 from ops.demo.loading import load_demo
 from snapshots import database
 from tests.factories import insert_run, insert_trace
@@ -154,6 +154,33 @@ def test_old_runs_of_the_demo_go_with_their_traces_and_others_stay(demo: Connect
     stale = "select count(*) from aos_traces where is_synthetic and started_at < :before"
     assert rows(demo, stale, before=before) == [(0,)]
     assert rows(demo, "select count(*) from aos_traces where run_id = :kept", kept=kept) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "forbid",
+    [
+        "create table notes (run_id text references runs (id)); insert into notes select id from runs",
+        """
+        create function keep() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+        create trigger keep before delete on runs for each row execute function keep()
+        """,
+    ],
+)
+def test_a_host_that_keeps_its_rows_is_told_of_and_nothing_is_removed(
+    fresh_database: str, caplog: pytest.LogCaptureFixture, forbid: str
+) -> None:
+    load_demo(fresh_database, datetime.now(UTC) - timedelta(days=5))
+    engine = database.connect(fresh_database)
+    with engine.begin() as conn:
+        conn.execute(text(forbid))
+        before = rows(conn, "select count(*) from runs union all select count(*) from aos_traces")
+
+    prune_if_allowed(engine)
+
+    with engine.connect() as conn:
+        assert rows(conn, "select count(*) from runs union all select count(*) from aos_traces") == before
+    assert "old demo runs stay: " in caplog.text
+    engine.dispose()
 
 
 def test_the_process_survives_a_lost_connection_and_ends_when_asked(fresh_database: str) -> None:
