@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 HIDDEN: Final = "***"
 #: A shorter one is part of ordinary words.
@@ -29,7 +29,9 @@ _KEPT: Final = re.compile(
 )
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'|\([^()]*\)=?|\{[^{}]*\}|\[[^\[\]]*\]")
 _OURS: Final = re.compile(r"\"signals\.[a-z_]+\"")
-_USERINFO: Final = re.compile(r"://[^/\s@]*@")
+_USERINFO: Final = re.compile(r"://[^/\s@\0]*@")
+#: No name of PostgreSQL's and no variable holds it.
+_BETWEEN: Final = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,16 @@ class Masks:
         """
         for word in sorted(self.secret, key=len, reverse=True):
             text = text.replace(word, HIDDEN) if len(word) >= _SHORTEST_SECRET else text
-        for name in sorted(self.tenants, key=len, reverse=True):
+        for name in sorted(filter(None, self.tenants), key=len, reverse=True):
             if name in text and not name.isdecimal():
                 text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda found: self.tenant(found[0]), text)
         return _USERINFO.sub("://", text)
 
     def known_in(self, member: object) -> object:
         """Replace them in every text of JSON's plain values, and nowhere else: a tenant may be called `null`."""
-        if isinstance(member, dict):
-            return {name: self.known_in(value) for name, value in member.items()}
-        if isinstance(member, list):
-            return [self.known_in(value) for value in member]
-        return self.known(member) if isinstance(member, str) else member
+        # All texts at once: names are looked for one by one, and there may be many of either.
+        texts = [text.replace(_BETWEEN, "") for text in _texts(member)]
+        return _retold(member, iter(self.known(_BETWEEN.join(texts)).split(_BETWEEN)))
 
     def prose(self, text: str) -> str:
         """Keep the plain words of a message; quoted values, numbers and names of anything go, all but what is known."""
@@ -89,6 +89,22 @@ class Masks:
         if name in {"tenant", "tenant_id"}:
             return None if value is None else self.tenant(str(value))
         return self.values(value)
+
+
+def _texts(member: object) -> Iterator[str]:
+    if isinstance(member, str):
+        yield member
+    elif isinstance(member, dict | list):
+        for each in member.values() if isinstance(member, dict) else member:
+            yield from _texts(each)
+
+
+def _retold(member: object, texts: Iterator[str]) -> object:
+    if isinstance(member, dict):
+        return {name: _retold(each, texts) for name, each in member.items()}
+    if isinstance(member, list):
+        return [_retold(each, texts) for each in member]
+    return next(texts) if isinstance(member, str) else member
 
 
 def log_lines(masks: Masks, lines: Iterable[str]) -> list[str]:

@@ -292,3 +292,17 @@ def test_a_tenant_has_one_pseudonym_in_a_bundle_and_another_in_the_next() -> Non
 
     assert masks.known("acme, acmeology") == f"{masks.tenant('acme')}, acmeology"
     assert masks.tenant("acme") != others.tenant("acme")
+
+
+def test_every_text_of_json_is_masked_in_its_place() -> None:
+    masks = Masks(secret=["hunter2"], tenants=["acme", "null", "7"])
+    told = {"a": ["acme", 7, None, True, ""], "b": {"c": "x://u:p@h", "d": "of acme: hunter2"}, "e\0": "7 @ null"}
+
+    assert masks.known_in(told) == {
+        "a": [masks.tenant("acme"), 7, None, True, ""],
+        "b": {"c": "x://h", "d": f"of {masks.tenant('acme')}: {HIDDEN}"},
+        "e\0": f"7 @ {masks.tenant('null')}",
+    }
+    assert masks.known_in([]) == []
+    assert masks.known_in("acme") == masks.tenant("acme")
+    assert masks.known_in(["x://", "a@b", "a\0cme"]) == ["x://", "a@b", masks.tenant("acme")]
