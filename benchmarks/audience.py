@@ -13,6 +13,7 @@ from sqlalchemy import delete, make_url, text
 
 from migrations.roles import ensure_roles
 from ops.keys import create_key
+from snapshots.signals import SIGNALS
 from snapshots.tables import api_key
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 TENANTS: Final = 2_000
 _DRAWS: Final = 1_000
 
+#: What an earlier run left where the database is kept: a refresh since then has emptied its copies.
+_FORGET: Final = tuple(
+    text(f"delete from signals.{table} where tenant_id like 'copy\\_%'")  # noqa: S608  # names are ours
+    for table in ("triage_event", "triage", "item_state", "movement", "snapshot")
+)
 #: Copies of what real tenants were published, for tenants that have no runs.
 _COPIES: Final = text("""
 create temporary table copied on commit drop as
@@ -80,20 +86,28 @@ where left_at is null and get_byte(decode(left(fingerprint, 2), 'hex'), 0) % 5 =
 """),
 )
 _MEDIAN: Final = text("""
+with complete as (
+    select
+        tenant_id,
+        max(octet_length(content)) filter (where signal = 'patterns') as bytes
+    from signals.snapshot
+    group by tenant_id
+    having count(*) = :signals
+)
+
 select tenant_id
-from signals.snapshot
-where signal = 'patterns'
-order by octet_length(content), tenant_id
-offset (select count(*) / 2 from signals.snapshot where signal = 'patterns')
+from complete
+order by bytes, tenant_id
+offset (select count(*) / 2 from complete)
 limit 1
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The tenants' tokens, the median tenant, that of the median run, and tenants drawn by the number of their runs.
+    """The tenants' tokens, the median tenant of those with all three signals, that of the median run, and drawn ones.
 
-    Half of all runs are of tenants as large as `of_median_run`, or larger.
+    Tenants are drawn by the number of their runs. Half of all runs are of tenants as large as `of_median_run`, or larger.
     """
 
     tokens: Mapping[str, str] = field(repr=False)
@@ -105,7 +119,9 @@ class Audience:
 def gather(engine: Engine, tenants: int = TENANTS) -> Audience:
     """Publish copies until `tenants` have snapshots, make a key for each, and return them all."""
     with engine.begin() as conn:
-        median = conn.execute(_MEDIAN).scalar_one()
+        for statement in _FORGET:
+            conn.execute(statement)
+        median = conn.execute(_MEDIAN, {"signals": len(SIGNALS)}).scalar_one()
         sizes = conn.execute(text("select tenant_id, count(*) from runs group by tenant_id order by tenant_id")).all()
         conn.execute(_COPIES, {"wanted": tenants})
         for statement in _COPY:
