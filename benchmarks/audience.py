@@ -107,7 +107,7 @@ limit 1
 class Audience:
     """The tenants' tokens, the median tenant of those with all three signals, that of the median run, and drawn ones.
 
-    Tenants are drawn by the number of their runs. Half of all runs are of tenants as large as `of_median_run` or larger.
+    Tenants are drawn by their runs. Half of all runs are of tenants as large as `of_median_run`, or larger.
     """
 
     tokens: Mapping[str, str] = field(repr=False)
