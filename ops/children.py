@@ -92,6 +92,20 @@ def bound_log(path: Path, limit: int = LOG_LIMIT) -> None:
     os.truncate(path, 0)
 
 
+def tail(path: Path, size: int = 4096) -> str:
+    """Return the last `size` bytes of a log."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read().decode(errors="replace")
+
+
+def last_line(words: str) -> str:
+    """Return the line that tells most: the last fatal one, or the last."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()] or ["no message"]
+    fatal = [line for line in lines if "FATAL" in line or "error:" in line]
+    return (fatal or lines)[-1]
+
+
 def end(
     processes: Sequence[psutil.Process], steps: Sequence[Step] = POLITE, *, hurried: Callable[[], bool] = bool
 ) -> list[psutil.Process]:

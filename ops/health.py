@@ -127,7 +127,8 @@ class IngestHealth:
         """Return what keeps spans from being written."""
         if self.oldest_s <= self.late_after_s:
             return []
-        return [f"receiver: a span has waited for {self.oldest_s:.0f} s, and nobody writes it"]
+        why = "its /readyz, its log and `activity doctor` may say why"
+        return [f"receiver: a span has waited for {self.oldest_s:.0f} s, and nobody writes it; {why}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class BrokerHealth:
     """What the broker tells; `unacked` are messages that workers have taken and not finished.
 
     `beat_lock_s` is what is left of the active beat's lock, None when nobody holds it. `evicts` is the policy by which
-    the broker drops keys.
+    the broker drops keys. One that `refuses` is there, and takes another password or lets this user do too little.
     """
 
     is_configured: bool = True
@@ -167,12 +168,15 @@ class BrokerHealth:
     workers: Sequence[str] = ()
     beat_lock_s: float | None = None
     evicts: str | None = None
+    refuses: bool = False
 
     @property
     def problems(self) -> list[str]:
         """Return what keeps refreshes from happening."""
         if not self.is_configured:
             return []
+        if self.refuses:
+            return ["the broker refuses the user or the password of ACTIVITY_BROKER_URL"]
         if not self.answers:
             return ["the broker does not answer"]
         found = {"no worker answers": not self.workers, "no beat is active": self.beat_lock_s is None}

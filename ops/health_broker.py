@@ -54,6 +54,9 @@ class Broker:
             return BrokerHealth(is_configured=False)
         try:
             return self._read(self._client)
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
+            self._asked = None
+            return BrokerHealth(refuses=True)
         except (redis.RedisError, OperationalError, OSError):
             self._asked = None
             return BrokerHealth()

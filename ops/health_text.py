@@ -86,7 +86,7 @@ def _broker(broker: BrokerHealth) -> str:
     if not broker.is_configured:
         return "broker: none configured"
     if not broker.answers:
-        return "broker: no answer"
+        return f"broker: {'refuses us' if broker.refuses else 'no answer'}"
     beat = "not running" if broker.beat_lock_s is None else "alive"
     evicts = f"; DROPS KEYS ({broker.evicts})" if broker.evicts else ""
     return (

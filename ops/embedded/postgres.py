@@ -213,7 +213,7 @@ class PostgresCluster:
                 **self._account.options,
             )
         except subprocess.CalledProcessError as ex:
-            raise ActivityError(f"{program}: {_last_line(ex.stderr)}") from ex
+            raise ActivityError(f"{program}: {children.last_line(ex.stderr)}") from ex
         except OSError as ex:
             raise ActivityError(f"{command[0]}: cannot be run ({ex.strerror})") from ex
         return str(done.stdout)
@@ -275,10 +275,12 @@ class PostgresCluster:
         process = self._process
         if process is None or process.poll() is not None:
             self.stop()
-            raise DatabaseUnavailableError(f"PostgreSQL ended while starting: {_last_line(_tail(self._log_file))}")
+            words = children.last_line(children.tail(self._log_file))
+            raise DatabaseUnavailableError(f"PostgreSQL ended while starting: {words}")
         if time.monotonic() > deadline:
             self.stop()
-            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {_last_line(str(last))}; see {self._log_file}")
+            words = children.last_line(str(last))
+            raise DatabaseUnavailableError(f"PostgreSQL does not answer: {words}; see {self._log_file}")
 
 
 def _socket_folder(data: Path) -> Path:
@@ -292,16 +294,3 @@ def _socket_folder(data: Path) -> Path:
 def _listed(folder: Path) -> str:
     """Return `folder` as the one element of a list setting."""
     return '"' + str(folder).replace('"', '""') + '"'
-
-
-def _tail(path: Path, size: int = 4096) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - size))
-        return file.read().decode(errors="replace")
-
-
-def _last_line(words: str) -> str:
-    """Return the line that tells most: the last fatal one, or the last."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()] or ["no message"]
-    fatal = [line for line in lines if "FATAL:" in line or "error:" in line]
-    return (fatal or lines)[-1]

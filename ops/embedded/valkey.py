@@ -76,7 +76,8 @@ class ValkeyServer:
                 return
             self.stop()
             self._port = 0
-        raise BrokerUnavailableError(f"Valkey does not start; see {self._log_file}")
+        words = children.last_line(children.tail(self._log_file))
+        raise BrokerUnavailableError(f"Valkey does not start: {words}; see {self._log_file}")
 
     def stop(self) -> None:
         """Stop the server; does nothing when it does not run."""

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from ops.embedded.valkey import ValkeyServer
+from snapshots.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,3 +105,13 @@ def test_keys_are_never_evicted_and_the_loopback_alone_is_served(valkey_server: 
 
     assert policy == {"maxmemory-policy": "noeviction"}
     assert addresses == {"127.0.0.1"}
+
+
+def test_a_server_that_cannot_start_is_reported_with_its_own_words(
+    valkey_in: Callable[[str], ValkeyServer], private_folder: Path
+) -> None:
+    (private_folder / "broken").mkdir()
+    (private_folder / "broken" / "appendonlydir").write_text("no folder")
+
+    with pytest.raises(BrokerUnavailableError, match=r"Valkey does not start: .*append-only dir.*; see .*\.log"):
+        valkey_in("broken").start()

@@ -82,6 +82,22 @@ def test_a_broker_that_is_away_is_a_problem(refreshed: System, monkeypatch: pyte
     assert "hunter2" not in result.output
 
 
+def test_a_broker_of_another_password_is_not_taken_for_one_that_is_away(
+    refreshed: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = refreshed.settings.broker_url
+    assert url is not None
+    address = url.get_secret_value().rpartition("@")[2]
+    monkeypatch.setenv("ACTIVITY_BROKER_URL", f"redis://:hunter2@{address}")
+
+    result = shown()
+
+    assert result.exit_code == 1
+    assert "PROBLEM: the broker refuses the user or the password of ACTIVITY_BROKER_URL" in result.output
+    assert "broker: refuses us" in result.output
+    assert "hunter2" not in result.output
+
+
 def test_a_tenant_in_quarantine_is_named_with_its_error(refreshed: System) -> None:
     now = func.now()
     times = {"first_failed_at": now, "last_failed_at": now, "retry_at": now}
