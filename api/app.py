@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import falcon
 
@@ -14,6 +14,7 @@ from api.credentials import gate_of
 from api.endpoint import Guard
 from api.front import Front
 from api.limits import FailureLimit, LiveSlots, PortionedLimit, live_limit
+from api.lines import Lines
 from api.metrics import Metrics, SnapshotAges
 from api.middleware import Envelope, send_problem
 from api.openapi import document
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from api.lines import Sink
     from snapshots.settings import Settings
 
     Application = falcon.App[falcon.Request, falcon.Response]
@@ -77,7 +79,7 @@ class Surroundings:
 
     clock: Callable[[], datetime] = utc_now
     timer: Callable[[], float] = time.monotonic
-    log: TextIO | None = None
+    log: Sink | None = None
     metrics_folder: Path | None = None
     reader_watch: Watch = field(default_factory=Watch)
     key_watch: Watch = field(default_factory=Watch)
@@ -93,7 +95,7 @@ def create_app(reader: Engine, authenticator: Engine, settings: Settings, around
     gate = gate_of(authenticator, settings, around)
     limit = PortionedLimit(settings.rate_limit_snapshots)
     metrics = Metrics(around.metrics_folder)
-    records = Records(metrics, around.log)
+    records = Records(metrics, None if around.log is None else Lines(around.log, metrics.count_lost_lines))
     app = _framework(settings)
     _add_service(app, look_ups, settings, around)
     if settings.metrics:

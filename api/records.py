@@ -11,17 +11,20 @@ from collections import defaultdict, deque
 from datetime import UTC, datetime
 from multiprocessing.util import Finalize
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from api.answers import Answer, Kind
+    from api.lines import Lines
     from api.metrics import Metrics
 
 #: Answers are worked off together: so many, or those of so long (seconds).
 _ANSWERS: Final = 128
 _AGE_S: Final = 0.5
+#: A process that ends waits for its log to be read, seconds.
+_END_S: Final = 1.0
 
 #: When the request came and when it was answered (seconds of `time.perf_counter`), under which name, and how.
 Note = tuple[float, float, str, "Answer"]
@@ -32,17 +35,19 @@ _log = logging.getLogger(__name__)
 class Records:
     """The access log and the metrics of a process."""
 
-    def __init__(self, metrics: Metrics, stream: TextIO | None) -> None:
-        """Take the stream of the log, None for none; closing it remains the caller's."""
+    def __init__(self, metrics: Metrics, log: Lines | None) -> None:
+        """Take the lines of the log, None for none."""
         self._metrics = metrics
-        self._stream = stream
+        self.log = log
         self._notes: deque[Note] = deque()
         self._lock = Lock()
 
     def keep_flushing(self, *others: Callable[[], object]) -> None:
         """Work off what is noted every half second from now on, and when the process ends; call `others` meanwhile."""
         # Not atexit: a server's worker processes end without it.
-        Finalize(None, self.flush, exitpriority=10)
+        Finalize(None, self._end, exitpriority=10)
+        if self.log is not None:
+            self.log.keep_writing()
         Thread(target=self._flush_forever, args=(others,), name="records", daemon=True).start()
 
     def note(self, note: Note) -> None:
@@ -53,14 +58,19 @@ class Records:
             self.flush()
 
     def flush(self) -> None:
-        """Work off what is noted so far; lines that cannot be written are counted, and fail nobody."""
+        """Work off what is noted so far, which waits for nobody who reads the log."""
         with self._lock:
             # Others may append meanwhile: what is there now is taken, one by one.
             take = self._notes.popleft
             notes = [take() for _ in range(len(self._notes))]
             self._count(notes)
-            if notes and self._stream is not None:
-                self._write(notes, self._stream)
+            if notes and self.log is not None:
+                self.log.put("".join(_lines(notes)).encode())
+
+    def _end(self) -> None:
+        self.flush()
+        if self.log is not None:
+            self.log.wait(_END_S)
 
     def _count(self, notes: list[Note]) -> None:
         durations: defaultdict[Kind, list[float]] = defaultdict(list)
@@ -68,13 +78,6 @@ class Records:
             durations[answer.kind].append(ended - began)
         for kind, seconds in durations.items():
             self._metrics.count(*kind, seconds)
-
-    def _write(self, notes: list[Note], stream: TextIO) -> None:
-        try:
-            stream.write("".join(_lines(notes)))
-            stream.flush()
-        except (OSError, ValueError):  # a pipe that nobody reads, a full disk; ValueError: a stream that is closed
-            self._metrics.count_lost_lines(len(notes))
 
     def _flush_forever(self, others: tuple[Callable[[], object], ...]) -> None:
         while True:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from api import logs
 from api.app import Surroundings, create_app
+from api.lines import Descriptor
 from snapshots import settings
 from snapshots.database import connect, url_of
 
@@ -39,7 +40,7 @@ def get_app() -> Front:
     configured = settings.load()
     logs.configure(configured.log_level)
     around = Surroundings(
-        log=sys.stdout if configured.access_log else None,
+        log=_access_log(configured),
         metrics_folder=_metrics_folder(),
         triage=_triage_engine(configured),
     )
@@ -51,6 +52,11 @@ def get_app() -> Front:
     gc.collect()
     gc.freeze()
     return app
+
+
+def _access_log(configured: Settings) -> Descriptor | None:
+    """Return standard output, None where there is none or the deployment wants no log."""
+    return Descriptor(sys.stdout.fileno()) if configured.access_log and sys.stdout is not None else None
 
 
 def _metrics_folder() -> Path | None:

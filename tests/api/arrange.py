@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import select
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +20,8 @@ from snapshots.tables import api_key, freshness, snapshot
 if TYPE_CHECKING:
     from falcon.testing import Result, TestClient
     from sqlalchemy import Engine
+
+    from api.front import Front
 
 NOW: Final = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
 #: When limits are tested. Their library cleans up in a thread of its own, which freezegun does not freeze: nothing may
@@ -64,6 +68,23 @@ class Moment:
         """Let `seconds` pass."""
         self.now += timedelta(seconds=seconds)
         self.elapsed_s += seconds
+
+
+class Paper(io.BytesIO):
+    """A log that can be read back."""
+
+    piece = select.PIPE_BUF
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what is written, line by line."""
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+def write_log(app: Front) -> None:
+    """Have the application write down what it has answered so far."""
+    app.records.flush()
+    assert app.records.log is not None
+    app.records.log.write_waiting()
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from api.app import Surroundings, create_app
 from api.session import COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 from snapshots.settings import Settings
 from snapshots.tables import api_key
-from tests.api.arrange import FAR, NOW, PREFIX, SNAPSHOT_PATHS, TENANT, Api, Moment, bearer
+from tests.api.arrange import FAR, NOW, PREFIX, SNAPSHOT_PATHS, TENANT, Api, Moment, Paper, bearer, write_log
 from tests.api.contract import assert_problem
 
 if TYPE_CHECKING:
@@ -247,7 +246,7 @@ def test_wrong_keys_are_limited_and_right_ones_do_not_count(strict: Api) -> None
 
 
 def test_neither_key_nor_cookie_is_in_the_log(owner: Engine, reader: Engine, authenticator: Engine) -> None:
-    log = io.StringIO()
+    log = Paper()
     moment = Moment()
     around = Surroundings(clock=moment.clock, timer=moment.timer, log=log)
     app = create_app(reader, authenticator, Settings(), around)
@@ -258,9 +257,9 @@ def test_neither_key_nor_cookie_is_in_the_log(owner: Engine, reader: Engine, aut
     log_in(api, token)
     log_in(api, "act_0000000000000000_wrong")
     api.client.simulate_get(SESSION, headers=cookie(token))
-    app.records.flush()
+    write_log(app)
 
-    written = log.getvalue()
+    written = log.getvalue().decode()
     assert written.count("/api/v1/session") == 3
     assert token.rpartition("_")[2] not in written
     assert "wrong" not in written

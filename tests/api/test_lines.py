@@ -1,0 +1,229 @@
+"""A log whose reader is slow, stops or comes back: nobody waits for it, and no line is torn (see `api.lines`)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.answers import Answer, Asked
+from api.lines import Descriptor, Lines
+from api.metrics import Metrics
+from api.records import Records
+from tests.api.arrange import Paper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ROOT = Path(__file__).parents[2]
+ANSWER = Answer.of("200 OK", [], [], Asked("/livez", "GET", "/livez"))
+#: The smallest pipe there is.
+PIPE_BYTES = 4096
+MOST = 100_000
+#: Lines of several times what the pipe and the memory take.
+ANSWERS = 5000
+#: Longer than anything here takes that does not wait for a reader, seconds.
+PATIENCE_S = 30
+#: A process that writes lines of many lengths, as one of the API does.
+_PROCESS = """
+import sys
+from api.lines import Descriptor, Lines
+lines = Lines(Descriptor(int(sys.argv[1])), print)
+for number in range(300):
+    lines.put(b'{"request_id":"%s-%d","more":"%s"}\\n' % (sys.argv[2].encode(), number, b"x" * (number * 7 % 900)))
+lines.write_waiting()
+"""
+
+
+class Pipe:
+    """A real pipe, as small as it can be, that nobody reads yet."""
+
+    def __init__(self) -> None:
+        """Open it."""
+        self.reader, self.writer = os.pipe()
+        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def read(self, until: str) -> list[str]:
+        """Read up to the request `until`, and return which requests the lines tell of; each has to be whole."""
+        read = b""
+        while f'"{until}"'.encode() not in read or not read.endswith(b"\n"):
+            assert select.select([self.reader], [], [], PATIENCE_S)[0], "nothing more came"
+            read += os.read(self.reader, 65_536)
+        return names(read)
+
+
+class Log:
+    """What a process has: its records, its lines, and what counts those that are lost."""
+
+    def __init__(self) -> None:
+        """Begin to write to a pipe."""
+        self.pipe = Pipe()
+        self.metrics = Metrics()
+        self.lines = Lines(Descriptor(self.pipe.writer), self.metrics.count_lost_lines, most=MOST)
+        self.records = Records(self.metrics, self.lines)
+        self.lines.keep_writing()
+
+    def answer(self, *request_ids: str) -> None:
+        """Answer requests."""
+        for request_id in request_ids:
+            self.records.note((0.0, 1.0, request_id, ANSWER))
+        self.records.flush()
+
+    @property
+    def lost(self) -> int:
+        """Return what the metric says."""
+        families = text_string_to_metric_families(self.metrics.exposition().decode())
+        samples = (each for family in families for each in family.samples)
+        return next(int(each.value) for each in samples if each.name == "activity_access_log_lines_lost_total")
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """Yield a log that nobody reads yet; a thread that waits to write to it is let go in the end."""
+    made = Log()
+    yield made
+    os.close(made.pipe.reader)
+    made.lines.wait(PATIENCE_S)
+    os.close(made.pipe.writer)
+
+
+def names(lines: bytes) -> list[str]:
+    """Return the requests that `lines` tell of; each has to be whole."""
+    return [json.loads(line)["request_id"] for line in lines.splitlines()]
+
+
+def test_a_reader_that_stops_holds_nobody_up_and_what_waits_is_bounded(log: Log) -> None:
+    answering = Thread(target=log.answer, args=map(str, range(ANSWERS)), daemon=True)
+    answering.start()
+    answering.join(PATIENCE_S)
+
+    assert not answering.is_alive()
+    assert ANSWERS // 2 < log.lost < ANSWERS
+    assert 0 < log.lines.waiting <= MOST
+    assert not log.records._notes  # noqa: SLF001  # what lies in memory
+
+
+def test_a_reader_that_comes_back_gets_whole_lines_in_order_and_what_follows(log: Log) -> None:
+    log.answer(*map(str, range(ANSWERS)))
+    lost = log.lost
+    found: list[str] = []
+    reader = Thread(target=lambda: found.extend(log.pipe.read(until="back")), daemon=True)
+
+    reader.start()
+    log.lines.wait(PATIENCE_S)
+    log.answer("back")
+    reader.join(PATIENCE_S)
+
+    assert lost > 0
+    assert found[-1] == "back"
+    assert len(found) == ANSWERS - lost + 1
+    assert found[:-1] == sorted(found[:-1], key=int)
+    assert log.lost == lost
+
+
+def test_a_process_that_ends_does_not_wait_for_a_reader_for_long(log: Log) -> None:
+    log.answer(*map(str, range(ANSWERS)))
+
+    ending = Thread(target=log.records._end, daemon=True)  # noqa: SLF001  # what the process calls
+    ending.start()
+    ending.join(PATIENCE_S)
+
+    assert not ending.is_alive()
+
+
+def test_processes_that_share_a_full_pipe_tear_none_of_each_others_lines() -> None:
+    pipe = Pipe()
+    command = [sys.executable, "-c", _PROCESS, str(pipe.writer)]
+    writers = [subprocess.Popen([*command, name], cwd=_ROOT, pass_fds=[pipe.writer]) for name in "abc"]
+    os.close(pipe.writer)
+
+    read = b""
+    while more := os.read(pipe.reader, 1000):
+        read += more
+    os.close(pipe.reader)
+
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert sorted(names(read)) == sorted(f"{name}-{number}" for name in "abc" for number in range(300))
+
+
+def test_a_pipe_that_somebody_has_made_not_wait_loses_no_line(log: Log) -> None:
+    os.set_blocking(log.pipe.writer, False)
+
+    log.answer(*map(str, range(200)), "last")
+
+    assert len(log.pipe.read(until="last")) == 201
+    assert log.lost == 0
+
+
+class _Filling(Paper):
+    """A disk with room for so many bytes: it takes what fits, then nothing."""
+
+    room = 20
+
+    def write(self, lines: bytes) -> int:  # type: ignore[override]  # bytes alone
+        """Take what fits."""
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = super().write(lines[: self.room])
+        self.room -= taken
+        return taken
+
+
+def test_a_line_that_was_begun_is_ended_when_there_is_room_again() -> None:
+    disk, lost = _Filling(), list[int]()
+    lines = Lines(disk, lost.append)
+    lines.put(b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n{"n":5}\n')
+    lines.write_waiting()
+    assert disk.getvalue() == b'{"n":1}\n{"n":2}\n{"n"'
+    lines.put(b'{"n":6}\n')
+    lines.write_waiting()
+    disk.room = 1000
+    lines.put(b'{"n":7}\n')
+    lines.write_waiting()
+
+    assert [line["n"] for line in disk.lines()] == [1, 2, 3, 7]
+    assert lost == [2, 1]
+    assert lines.waiting == 0
+
+
+def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
+    pipe, lost = Pipe(), list[int]()
+    lines = Lines(Descriptor(pipe.writer), lost.append)
+    os.close(pipe.reader)
+
+    lines.put(b"one\ntwo\n")
+    lines.write_waiting()
+
+    os.close(pipe.writer)
+    assert (lost, lines.waiting) == ([2], 0)
+
+
+def test_what_fails_unforeseen_does_not_end_the_writing(caplog: pytest.LogCaptureFixture) -> None:
+    done = Event()
+
+    class Failing(Paper):
+        def write(self, lines: bytes) -> int:  # type: ignore[override]  # bytes alone
+            """Fail at first as nobody expects."""
+            if lines == b"first\n":
+                raise RuntimeError("planted")
+            done.set()
+            return len(lines)
+
+    lines = Lines(Failing(), print)
+    lines.keep_writing()
+    lines.put(b"first\n")
+    lines.wait(PATIENCE_S)
+    lines.put(b"second\n")
+
+    assert done.wait(PATIENCE_S)
+    assert "planted" in caplog.text
