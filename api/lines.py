@@ -14,13 +14,15 @@ import stat
 import sys
 from collections import deque
 from threading import Condition, Thread
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: What may wait in memory: a second of the busiest process, hours of an idle one.
 MAX_BYTES: Final = 4 * 2**20
+#: A process that ends waits for its reader, seconds.
+END_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -55,11 +57,16 @@ class Descriptor:
             return 0
 
 
+def inherited(stream: TextIO | None) -> Descriptor | None:
+    """Return the descriptor behind a standard stream; None where the process was started without."""
+    return None if stream is None else Descriptor(stream.fileno())
+
+
 class Lines:
     """The lines that wait for a sink."""
 
     def __init__(self, sink: Sink, lose: Callable[[int], object], *, most: int = MAX_BYTES) -> None:
-        """Take what counts the lines that are lost, and how many bytes may wait."""
+        """Take what is told how many lines could not be written, and how many bytes may wait."""
         self._sink = sink
         self._lose = lose
         self._most = most
@@ -75,16 +82,15 @@ class Lines:
         """Return how many bytes wait, those included that are being written."""
         return self._came - self._gone
 
-    def put(self, lines: bytes) -> None:
-        """Have whole lines written; without room for them they are lost."""
+    def put(self, lines: bytes) -> bool:
+        """Have whole lines written; tell whether there was room for them, without which they are lost."""
         with self._changed:
             has_room = self.waiting + len(lines) <= self._most
             if has_room:
                 self._waiting.append(lines)
                 self._came += len(lines)
                 self._changed.notify_all()
-        if not has_room:
-            self._lose(lines.count(b"\n"))
+        return has_room
 
     def write_waiting(self) -> None:
         """Write what waits now, however long the reader takes; what cannot be written is lost. One thread at a time."""
@@ -102,11 +108,11 @@ class Lines:
                 self._changed.notify_all()
 
     def keep_writing(self) -> None:
-        """Write what waits from now on, until the process ends."""
+        """Write what waits from now on, in a thread of its own, until the process ends."""
         Thread(target=self._write_forever, name="lines", daemon=True).start()
 
-    def wait(self, seconds: float) -> None:
-        """Wait until nothing waits any more, for so many seconds at most."""
+    def wait(self, seconds: float = END_S) -> None:
+        """Wait until nothing waits any more, for so many seconds at most; by default as a process does that ends."""
         with self._changed:
             self._changed.wait_for(lambda: not self.waiting, seconds)
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 #: Answers are worked off together: so many, or those of so long (seconds).
 _ANSWERS: Final = 128
 _AGE_S: Final = 0.5
-#: A process that ends waits for its log to be read, seconds.
-_END_S: Final = 1.0
 
 #: When the request came and when it was answered (seconds of `time.perf_counter`), under which name, and how.
 Note = tuple[float, float, str, "Answer"]
@@ -64,13 +62,13 @@ class Records:
             take = self._notes.popleft
             notes = [take() for _ in range(len(self._notes))]
             self._count(notes)
-            if notes and self.log is not None:
-                self.log.put("".join(_lines(notes)).encode())
+            if notes and self.log is not None and not self.log.put("".join(_lines(notes)).encode()):
+                self._metrics.count_lost_lines(len(notes))
 
     def _end(self) -> None:
         self.flush()
         if self.log is not None:
-            self.log.wait(_END_S)
+            self.log.wait()
 
     def _count(self, notes: list[Note]) -> None:
         durations: defaultdict[Kind, list[float]] = defaultdict(list)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from api import logs
 from api.app import Surroundings, create_app
-from api.lines import Descriptor
+from api.lines import inherited
 from snapshots import settings
 from snapshots.database import connect, url_of
 
@@ -38,9 +38,9 @@ _POOL_SIZE: Final[Mapping[Role, int]] = {"reader": 256, "auth": 2, "triage": 2}
 def get_app() -> Front:
     """Return the application of this process, from its environment. Raises SettingsError by name."""
     configured = settings.load()
-    logs.configure(configured.log_level)
+    logs.configure(configured.log_level, inherited(sys.stderr))
     around = Surroundings(
-        log=_access_log(configured),
+        log=inherited(sys.stdout) if configured.access_log else None,
         metrics_folder=_metrics_folder(),
         triage=_triage_engine(configured),
     )
@@ -52,11 +52,6 @@ def get_app() -> Front:
     gc.collect()
     gc.freeze()
     return app
-
-
-def _access_log(configured: Settings) -> Descriptor | None:
-    """Return standard output, None where there is none or the deployment wants no log."""
-    return Descriptor(sys.stdout.fileno()) if configured.access_log and sys.stdout is not None else None
 
 
 def _metrics_folder() -> Path | None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import select
 import subprocess
 import sys
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api import logs
 from api.answers import Answer, Asked
 from api.lines import Descriptor, Lines
 from api.metrics import Metrics
@@ -53,13 +55,13 @@ class Pipe:
         self.reader, self.writer = os.pipe()
         fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
-    def read(self, until: str) -> list[str]:
-        """Read up to the request `until`, and return which requests the lines tell of; each has to be whole."""
+    def read(self, until: str) -> list[dict[str, Any]]:
+        """Read up to the request `until`, and return the lines; each has to be whole."""
         read = b""
         while f'"{until}"'.encode() not in read or not read.endswith(b"\n"):
             assert select.select([self.reader], [], [], PATIENCE_S)[0], "nothing more came"
             read += os.read(self.reader, 65_536)
-        return names(read)
+        return [json.loads(line) for line in read.splitlines()]
 
 
 class Log:
@@ -97,11 +99,6 @@ def log() -> Iterator[Log]:
     os.close(made.pipe.writer)
 
 
-def names(lines: bytes) -> list[str]:
-    """Return the requests that `lines` tell of; each has to be whole."""
-    return [json.loads(line)["request_id"] for line in lines.splitlines()]
-
-
 def test_a_reader_that_stops_holds_nobody_up_and_what_waits_is_bounded(log: Log) -> None:
     answering = Thread(target=log.answer, args=map(str, range(ANSWERS)), daemon=True)
     answering.start()
@@ -116,14 +113,15 @@ def test_a_reader_that_stops_holds_nobody_up_and_what_waits_is_bounded(log: Log)
 def test_a_reader_that_comes_back_gets_whole_lines_in_order_and_what_follows(log: Log) -> None:
     log.answer(*map(str, range(ANSWERS)))
     lost = log.lost
-    found: list[str] = []
-    reader = Thread(target=lambda: found.extend(log.pipe.read(until="back")), daemon=True)
+    lines: list[dict[str, Any]] = []
+    reader = Thread(target=lambda: lines.extend(log.pipe.read(until="back")), daemon=True)
 
     reader.start()
     log.lines.wait(PATIENCE_S)
     log.answer("back")
     reader.join(PATIENCE_S)
 
+    found = [line["request_id"] for line in lines]
     assert lost > 0
     assert found[-1] == "back"
     assert len(found) == ANSWERS - lost + 1
@@ -153,7 +151,8 @@ def test_processes_that_share_a_full_pipe_tear_none_of_each_others_lines() -> No
     os.close(pipe.reader)
 
     assert [writer.wait() for writer in writers] == [0, 0, 0]
-    assert sorted(names(read)) == sorted(f"{name}-{number}" for name in "abc" for number in range(300))
+    found = [json.loads(line)["request_id"] for line in read.splitlines()]
+    assert sorted(found) == sorted(f"{name}-{number}" for name in "abc" for number in range(300))
 
 
 def test_a_pipe_that_somebody_has_made_not_wait_loses_no_line(log: Log) -> None:
@@ -227,3 +226,37 @@ def test_what_fails_unforeseen_does_not_end_the_writing(caplog: pytest.LogCaptur
 
     assert done.wait(PATIENCE_S)
     assert "planted" in caplog.text
+
+
+def test_events_wait_for_their_reader_too_and_say_how_many_were_lost() -> None:
+    pipe = Pipe()
+    handler = logs.LinesHandler(Descriptor(pipe.writer))
+    logger = logging.getLogger(__name__)
+    logger.propagate = False
+    handler.setFormatter(logs.formatter())
+    handler.lines.keep_writing()
+    logger.addHandler(handler)
+    lines: list[dict[str, Any]] = []
+    reader = Thread(target=lambda: lines.extend(pipe.read(until="again")), daemon=True)
+
+    def log_many() -> None:
+        for number in range(ANSWERS):
+            logger.warning("database_unavailable", extra={"request_id": str(number)})
+
+    logging_thread = Thread(target=log_many, daemon=True)
+    logging_thread.start()
+    logging_thread.join(PATIENCE_S)
+    assert not logging_thread.is_alive()
+    reader.start()
+    handler.lines.wait(PATIENCE_S)
+    for request_id in ("back", "again"):
+        logger.warning("database_unavailable", extra={"request_id": request_id})
+    reader.join(PATIENCE_S)
+
+    *before, loss, back, again = lines
+    assert [line["request_id"] for line in before] == [str(number) for number in range(len(before))]
+    assert [line["request_id"] for line in (back, again)] == ["back", "again"]
+    assert 0 < loss["events"] == ANSWERS - len(before)
+    logger.removeHandler(handler)
+    os.close(pipe.reader)
+    os.close(pipe.writer)

@@ -81,9 +81,9 @@ def serving(server: Server, database: str, folder: Path, **settings: object) -> 
     """
     port = free_port()
     own = Path(tempfile.mkdtemp(dir=folder, prefix="api-"))
-    environment = _environment(server, database, {"api_port": port, **settings}) | {"TMPDIR": str(own)}
+    variables = environment(server, database, {"api_port": port, **settings}) | {"TMPDIR": str(own)}
     command = [sys.executable, "-m", "ops.cli", "api"]
-    process = children.spawn(command, own / "output", env=environment, cwd=ROOT)
+    process = children.spawn(command, own / "output", env=variables, cwd=ROOT)
     served = Served(port, process, own / "output")
     try:
         until(served.is_ready, "ready", lambda: _check_alive(served))
@@ -117,7 +117,8 @@ def _check_alive(served: Served) -> None:
     assert served.process.poll() is None, served.log()
 
 
-def _environment(server: Server, database: str, settings: Mapping[str, object]) -> dict[str, str]:
+def environment(server: Server, database: str, settings: Mapping[str, object]) -> dict[str, str]:
+    """Return what `activity api` is given: its own `settings`, by name, and nothing else of ours."""
     usual: dict[str, object] = {
         "reader_database_url": server.url_as(READER_ROLE, database),
         "auth_database_url": server.url_as(AUTHENTICATOR_ROLE, database),
