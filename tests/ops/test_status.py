@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from sqlalchemy import func, insert, text
 
 from ops.ages import Crowd, spread
 from ops.commands.status import status
-from ops.health import Spread
+from ops.health import IngestHealth, Spread
 from ops.health_broker import BEAT_LOCK_KEY, Broker
 from snapshots.signals import SIGNALS
 from snapshots.tables import quarantine
@@ -122,13 +123,12 @@ def test_without_traces_taken_in_nothing_is_said_of_a_receiver(refreshed: System
 def test_it_says_what_came_in_and_what_waits(refreshed: System) -> None:
     receiver = refreshed.receiver()
     receiver.send(agent(), tool(2, "search"))
-    refreshed.change(earlier("90 seconds"))
 
     result = shown()
 
     assert result.exit_code == 0
     assert re.search(
-        r"^receiver: last span 9\d s ago; last hour: 1 traces, 0 spans refused; 2 spans wait, the oldest for 9\d s$",
+        r"^receiver: last span \d+ s ago; last hour: 1 traces, 0 spans refused; 2 spans wait, the oldest for \d+ s$",
         result.output,
         re.MULTILINE,
     )
@@ -157,15 +157,33 @@ def test_spans_that_were_given_up_are_counted_for_an_hour(refreshed: System) -> 
     assert "last hour: 0 traces, 0 spans refused; 0 spans wait" in shown().output
 
 
-@pytest.mark.parametrize(("waited_s", "is_problem"), [(1190, False), (1201, True)])
-def test_a_span_that_nobody_writes_is_a_problem(refreshed: System, waited_s: int, *, is_problem: bool) -> None:
+@pytest.mark.parametrize(("waited_s", "is_problem"), [(0.0, False), (1200.0, False), (1200.1, True)])
+def test_a_span_that_waits_beyond_the_longest_wait_and_some_is_a_problem(waited_s: float, *, is_problem: bool) -> None:
+    at = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
+    ingest = IngestHealth(at, 1.0, 1, 0, 1, oldest_s=waited_s, late_after_s=1200.0)
+
+    assert bool(ingest.problems) is is_problem
+
+
+def test_a_span_that_nobody_writes_ends_with_1(refreshed: System) -> None:
     refreshed.receiver().send(agent())
-    refreshed.change(earlier(f"{waited_s} seconds"))
+    refreshed.change(earlier("2 hours"))
 
     result = shown()
 
-    assert result.exit_code == int(is_problem)
-    assert (f"PROBLEM: receiver: a span has waited for {waited_s}" in result.output) is is_problem
+    assert result.exit_code == 1
+    assert re.search(
+        r"^PROBLEM: receiver: a span has waited for \d+ s, and nobody writes it", result.output, re.MULTILINE
+    )
+
+
+def test_the_longest_wait_is_the_setting_s_and_five_minutes(refreshed: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    refreshed.receiver().send(agent())
+    monkeypatch.setenv("ACTIVITY_INGEST_MAX_WAIT_S", "36000")
+    refreshed.change(earlier("2 hours"))
+
+    assert json.loads(shown("--json").output)["ingest"]["late_after_s"] == 36_300
+    assert shown().exit_code == 0
 
 
 def test_a_database_of_before_that_says_nothing_of_it(refreshed: System) -> None:
