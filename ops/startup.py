@@ -9,6 +9,7 @@ from sqlalchemy import func, insert, literal, select, text, update
 
 from migrations import mapping
 from ops.demo.agents import DEMO_TENANT
+from ops.demo.history import RUN_ID
 from snapshots import keys
 from snapshots.signals import CAPABILITIES, SIGNALS, SLOTS
 from snapshots.tables import api_key, freshness
@@ -34,9 +35,11 @@ def is_empty(engine: Engine) -> bool:
 
 def has_demo(engine: Engine) -> bool:
     """Tell whether the demo's runs are there: only then may its feed add more."""
-    found = text("select 1 from signals.source_run where tenant_id = :tenant and is_synthetic limit 1")
+    found = text(
+        "select 1 from signals.source_run where tenant_id = :tenant and is_synthetic and run_id ~ :run_id limit 1"
+    )
     with engine.connect() as conn:
-        return conn.execute(found, {"tenant": DEMO_TENANT}).first() is not None
+        return conn.execute(found, {"tenant": DEMO_TENANT, "run_id": f"^{RUN_ID}$"}).first() is not None
 
 
 def demo_key(engine: Engine, instance: Instance) -> str:

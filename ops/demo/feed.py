@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 )
 
 from ops.demo.agents import BUSY_TENANTS, TENANTS, find_agent
-from ops.demo.history import activity_at, new_run_id, tell_history
+from ops.demo.history import RUN_ID, activity_at, new_run_id, tell_history
 from ops.demo.runs import Records, Run, add
 from ops.demo.scenarios import COSTLY, NOTABLE, USUAL
 from ops.loading.loading import store
@@ -53,7 +53,7 @@ _FORBIDDEN: Final = (InternalError, IntegrityError, ProgrammingError)
 _log = logging.getLogger(__name__)
 _run_columns = ("id", "tenant_id", "agent_id", "state", "started_at", "is_synthetic", "synthetic_scenario_id")
 _runs = table("runs", *map(column, _run_columns), schema="public")
-_traces = table("aos_traces", *map(column, ("tenant_id", "started_at", "is_synthetic")), schema="public")
+_traces = table("aos_traces", *map(column, ("trace_id", "tenant_id", "started_at", "is_synthetic")), schema="public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,14 @@ def catch_up(conn: Connection, as_of: datetime) -> int:
 
 
 def prune(conn: Connection, as_of: datetime) -> int:
-    """Remove the demo's runs that no signal reads any more; return how many."""
+    """Remove the demo's runs that no signal reads any more, and their traces; return how many runs."""
     before = as_of - KEPT
     gone = 0
-    for source in (_traces, _runs):
-        stale = source.c.tenant_id.in_(TENANTS), source.c.is_synthetic, source.c.started_at < before
+    for source, is_ours in (
+        (_traces, _traces.c.trace_id.regexp_match(f"^trace-{RUN_ID}$")),
+        (_runs, _runs.c.id.regexp_match(f"^{RUN_ID}$") & _runs.c.synthetic_scenario_id.is_not(None)),
+    ):
+        stale = is_ours, source.c.tenant_id.in_(TENANTS), source.c.is_synthetic, source.c.started_at < before
         gone = conn.execute(delete(source).where(*stale)).rowcount
     return gone
 

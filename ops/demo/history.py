@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEED: Final = 20260117
+#: What the ids of the demo's runs look like, as a regular expression of PostgreSQL's: a host's own rows have others.
+RUN_ID: Final = "run-[0-9a-f]{16}"
 DAYS: Final = 8
 #: Of the past's runs, this share shows in a signal.
 _NOTABLE_SHARE: Final = 0.012

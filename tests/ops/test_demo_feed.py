@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from ops import startup
 from ops.demo.feed import GAP, KEPT, catch_up, prune, prune_if_allowed, tick
 from ops.demo.loading import load_demo
 from snapshots import database
@@ -137,6 +138,17 @@ def test_a_long_pause_is_told_as_history(demo: Connection) -> None:
     assert told > 100
 
 
+def test_the_synthetic_runs_of_a_host_are_not_taken_for_the_demo(fresh_database: str) -> None:
+    engine = database.connect(fresh_database)
+    with engine.begin() as conn:
+        insert_run(conn, tenant_id="acme-support", id="run-of-a-host", is_synthetic=True)
+    before = startup.has_demo(engine)
+    load_demo(fresh_database)
+
+    assert (before, startup.has_demo(engine)) == (False, True)
+    engine.dispose()
+
+
 def test_without_a_demo_there_is_no_gap(conn: Connection) -> None:
     assert catch_up(conn, AS_OF) == 0
 
@@ -145,14 +157,18 @@ def test_old_runs_of_the_demo_go_with_their_traces_and_others_stay(demo: Connect
     old = AS_OF - KEPT
     kept = insert_run(demo, tenant_id="acme-support", started_at=old)
     insert_trace(demo, tenant_id="acme-support", run_id=kept, started_at=old)
+    synthetic = {"tenant_id": "acme-support", "started_at": old, "is_synthetic": True}
+    insert_run(demo, id="run-of-a-host", synthetic_scenario_id="load-test", **synthetic)
+    insert_trace(demo, trace_id="trace-of-a-host", run_id="run-of-a-host", **synthetic)
 
     gone = prune(demo, AS_OF + timedelta(days=3))
 
     assert gone > 100
     before = AS_OF - timedelta(days=6)
-    assert rows(demo, "select count(*) from runs where is_synthetic and started_at < :before", before=before) == [(0,)]
-    stale = "select count(*) from aos_traces where is_synthetic and started_at < :before"
-    assert rows(demo, stale, before=before) == [(0,)]
+    runs = "select id from runs where is_synthetic and started_at < :before"
+    traces = "select trace_id from aos_traces where is_synthetic and started_at < :before"
+    assert rows(demo, runs, before=before) == [("run-of-a-host",)]
+    assert rows(demo, traces, before=before) == [("trace-of-a-host",)]
     assert rows(demo, "select count(*) from aos_traces where run_id = :kept", kept=kept) == [(1,)]
 
 
