@@ -310,24 +310,52 @@ cross join
                 costly_run.run_id,
                 costly_run.cost
             from (
-                -- Few agents have a cost that is this high: the others' runs are not read again.
                 select
                     run_id,
                     case
                         when estimated_cost_usd between -1e150 and 1e150
                             then cast(estimated_cost_usd as double precision)
                     end as cost
-                from signals.source_run
+                from (
+                    -- By their end, which is in the index of an agent's runs, as the start is not; each end by itself,
+                    -- since an index is not asked for either of two.
+                    select
+                        run_id,
+                        started_at,
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = agent_week.tenant_id
+                        and (agent_id = agent_week.agent_id or (agent_id is null and agent_week.agent_id = 'unknown'))
+                        and completed_at >= cast(:current_start as timestamptz)
+                    union all
+                    select
+                        run_id,
+                        started_at,
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = agent_week.tenant_id
+                        and (agent_id = agent_week.agent_id or (agent_id is null and agent_week.agent_id = 'unknown'))
+                        and completed_at is null
+                    union all
+                    select
+                        run_id,
+                        started_at,
+                        estimated_cost_usd,
+                        is_synthetic
+                    from signals.source_run
+                    where
+                        tenant_id = agent_week.tenant_id
+                        and (agent_id = agent_week.agent_id or (agent_id is null and agent_week.agent_id = 'unknown'))
+                        and completed_at < started_at
+                        and completed_at < cast(:current_start as timestamptz)
+                ) as agent_run
                 where
+                    -- Few agents have a cost that is this high: the others' runs are not read again.
                     present.highest_cost > spike_floor.cost
-                    and tenant_id = agent_week.tenant_id
-                    and (agent_id = agent_week.agent_id or (agent_id is null and agent_week.agent_id = 'unknown'))
-                    -- By their end, which is in the index of an agent's runs, as the start is not.
-                    and (
-                        completed_at >= cast(:current_start as timestamptz)
-                        or completed_at is null
-                        or completed_at < started_at
-                    )
                     and started_at >= cast(:current_start as timestamptz)
                     and started_at <= cast(:as_of as timestamptz)
                     and estimated_cost_usd is not null
