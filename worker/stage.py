@@ -6,6 +6,7 @@ catalogue. Their columns are, in order, what the query that fills them returns.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Insert
 
     from snapshots.settings import Settings
     from worker.queries import Query
@@ -241,7 +242,13 @@ def fill(conn: Connection, query: Query, table: Table, parameters: Mapping[str, 
 
     `parameters` may hold more than the query declares.
     """
+    binds = {name: parameters[name] for name in query.params}
+    return int(conn.execute(_filling(query, table), binds).rowcount)
+
+
+@cache
+def _filling(query: Query, table: Table) -> Insert:
+    """Return the statement, the same one each time: to make it, and its key, may take longer than to run it."""
     names = [column.name for column in table.columns]
     found = query.text.columns(*(Column(name, column.type) for name, column in table.columns.items()))
-    binds = {name: parameters[name] for name in query.params}
-    return int(conn.execute(insert(table).from_select(names, found), binds).rowcount)
+    return insert(table).from_select(names, found)
