@@ -5,7 +5,8 @@ select
     'new_' || cast(:round as text) || '_' || row_number() over () as run_id,
     picked.tenant_id,
     picked.agent_id,
-    cast(:as_of as timestamptz) - random() * make_interval(secs => cast(:span_s as double precision)) as started_at,
+    -- Before the last tick: by their start the next one would find them once more.
+    cast(:as_of as timestamptz) - (1 + random()) * make_interval(secs => cast(:span_s as double precision)) as started_at,
     row_number() over () as run_number,
     random() as draw
 from (
