@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 GOAL: Final = 1.25
 _NAMES: Final = {True: "with", False: "without"}
-_MEASURED: Final = (*SIGNALS, "sum", "two_connections", "both_cores", "full")
 
 
 @click.command()
@@ -56,7 +55,9 @@ def main(scale: str, rounds: int, count: int, json_path: Path) -> None:
 def measure(engine: Engine, rounds: int, count: int) -> dict[str, dict[str, list[float]]]:
     """Return the seconds of ticks and full refreshes, by kind and signal."""
     capture.install(engine)
-    figures: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in _MEASURED} for kind in _NAMES.values()}
+    figures: dict[str, dict[str, list[float]]] = {
+        kind: {name: [] for name in (*SIGNALS, "sum", "both_cores", "full")} for kind in _NAMES.values()
+    }
     number = 0
     for extras in [kind for turn in range(rounds) for kind in ((True, False) if turn % 2 else (False, True))]:
         settings = settings_module.load(extras=extras)

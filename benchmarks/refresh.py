@@ -104,10 +104,7 @@ def _incremental(engine: Engine, as_of: datetime, settings: Settings, sweeps: li
             refreshes.append(timed(lambda: views.refresh(engine, settings)))
     views.drop(engine)
     medians = {name: statistics.median(each[name] for each in seconds) for name in seconds[0]}
-    click.echo(
-        f"tick: {medians['both_cores']:.3f} s in two shards, {medians['two_connections']:.3f} s in one,"
-        f" views: {statistics.median(refreshes):.2f} s"
-    )
+    click.echo(f"tick: {medians['both_cores']:.3f} s, views: {statistics.median(refreshes):.2f} s")
     return {
         "ticks": seconds,
         "tick": medians,

@@ -12,15 +12,11 @@ from sqlalchemy import func, select, text
 from benchmarks.scales import statements
 from benchmarks.timing import timed
 from worker.refresh import refresh
-from worker.shards import WHOLE, shards
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import Engine
 
     from snapshots.settings import Settings
-    from worker.shards import Shard
 
 NEW_RUNS: Final = Path(__file__).parent / "sql" / "new_runs.sql"
 #: 0.1 % of a day is this long.
@@ -32,25 +28,20 @@ _RESCORE_S: Final = 270
 
 
 def tick(engine: Engine, settings: Settings, *, runs: int, number: int) -> dict[str, float]:
-    """Write `runs` new runs of the last 86 s, three times, and return the seconds of the tick after each.
+    """Write `runs` new runs of the last 86 s, twice, and return the seconds of the tick after each.
 
-    One is refreshed signal by signal, the others on two connections at once: one signal by signal (`two_connections`),
-    one in two shards (`both_cores`), as full refreshes are.
+    One is refreshed signal by signal, the other on two connections at once.
     """
-    _prepare(engine, runs, 3 * number)
+    _prepare(engine, runs, 2 * number)
     seconds = {name: timed(partial(_done, engine, name, settings)) for name in _ORDER}
-    together = {}
-    for place, (what, count) in enumerate({"two_connections": 1, "both_cores": 2}.items(), start=1):
-        _prepare(engine, runs, 3 * number + place)
-        together[what] = timed(partial(_at_once, engine, settings, shards(count)))
-    return {**together, "sum": sum(seconds.values()), **seconds}
+    _prepare(engine, runs, 2 * number + 1)
+    return {"both_cores": timed(partial(_both_cores, engine, settings)), "sum": sum(seconds.values()), **seconds}
 
 
-def _at_once(engine: Engine, settings: Settings, parts: Sequence[Shard]) -> None:
+def _both_cores(engine: Engine, settings: Settings) -> None:
     """Refresh all signals on two connections, as two worker processes do."""
     with ThreadPoolExecutor(max_workers=2) as processes:
-        work = [processes.submit(_done, engine, name, settings, shard) for name in _ORDER for shard in parts]
-        for done in work:
+        for done in [processes.submit(_done, engine, name, settings) for name in _ORDER]:
             done.result()
 
 
@@ -83,8 +74,8 @@ def _let_time_pass(engine: Engine) -> None:
         conn.exec_driver_sql("vacuum signals.snapshot")
 
 
-def _done(engine: Engine, name: str, settings: Settings, shard: Shard = WHOLE) -> None:
+def _done(engine: Engine, name: str, settings: Settings) -> None:
     """Refresh one signal, and make sure that it was the tick that is measured."""
-    result = refresh(engine, name, settings, shard=shard)
+    result = refresh(engine, name, settings)
     if result is None or result.method != "incremental" or not result.is_drained:
         raise RuntimeError(f"{name}: no incremental tick: {result}")
