@@ -16,7 +16,7 @@ from ops.ages import Crowd, spread
 from ops.commands.status import status
 from ops.health import IngestHealth, Spread
 from ops.health_broker import BEAT_LOCK_KEY, Broker
-from snapshots.signals import SIGNALS
+from snapshots.signals import SCHEMA_REVISION, SIGNALS
 from snapshots.tables import quarantine
 from tests.ops.monitored import alerts
 from tests.telemetry.spans import agent, tool
@@ -70,6 +70,22 @@ def test_with_a_broker_a_worker_and_a_beat_have_to_answer(refreshed: System, mon
     assert "PROBLEM: no worker answers" in nobody.output
     assert "PROBLEM: no beat is active" in nobody.output
     assert "PROBLEM: no beat is active" not in no_worker.output
+
+
+@pytest.mark.parametrize(("revision", "is_problem"), [("106_present_snapshot", True), ("999_later", False)])
+def test_a_schema_of_before_is_a_problem_and_one_to_come_is_none(
+    refreshed: System, revision: str, *, is_problem: bool
+) -> None:
+    refreshed.change(
+        lambda conn: conn.execute(text("update signals.alembic_version set version_num = :it"), {"it": revision})
+    )
+    told = f"schema: revision {revision} found, {SCHEMA_REVISION} expected; run `activity migrate` of this version"
+
+    shown_in_json, result = json.loads(shown("--json").output), shown()
+
+    assert result.exit_code == int(is_problem)
+    assert (f"PROBLEM: {told}\n" in result.output) is is_problem
+    assert shown_in_json["problems"] == ([told] if is_problem else [])
 
 
 def test_a_broker_that_is_away_is_a_problem(refreshed: System, monkeypatch: pytest.MonkeyPatch) -> None:
