@@ -74,9 +74,17 @@ class Instance:
         return made
 
     def demo_key(self) -> str | None:
-        """Return the API key that was made for the demo's tenant, if one was."""
+        """Return the API key that was made for the demo's tenant, if one was.
+
+        Raises ActivityError naming its file when that cannot be read.
+        """
         path = self.folder / "demo-key"
-        return path.read_text().strip() if path.exists() else None
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            return None
+        except OSError as ex:
+            raise ActivityError(f"{path}: cannot be read ({ex.strerror}); expected the key that was kept there") from ex
 
     def keep_demo_key(self, token: str) -> None:
         """Keep the API key of the demo's tenant in a file of mode 0600."""
@@ -109,6 +117,8 @@ def _read_credentials(path: Path) -> Credentials:
         found = Credentials(**{**kept, **made})
     except (ValueError, TypeError) as ex:
         raise ActivityError(f"{path}: is damaged; remove it, and new passwords are made at the next start") from ex
+    except OSError as ex:
+        raise ActivityError(f"{path}: cannot be read ({ex.strerror}); expected the passwords that were kept") from ex
     if made:
         # A part that is new in this version gets its password; the others keep theirs.
         write_private(path, json.dumps(asdict(found)))

@@ -49,10 +49,11 @@ def demo_key(engine: Engine, instance: Instance) -> str:
         _grant_all(engine, token)
         return token
     made = keys.generate()
+    # First kept, then made: a key that nobody knows would open the tenant for good.
+    instance.keep_demo_key(made.token)
     row = {"key_id": made.key_id, "secret_sha256": made.secret_sha256, "tenant_id": DEMO_TENANT}
     with engine.begin() as conn:
         conn.execute(insert(api_key).values(**row, capabilities=list(CAPABILITIES), label="demo"))
-    instance.keep_demo_key(made.token)
     return made.token
 
 

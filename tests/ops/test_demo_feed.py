@@ -17,11 +17,14 @@ from sqlalchemy import text
 from ops import startup
 from ops.demo.feed import GAP, KEPT, catch_up, prune, prune_if_allowed, tick
 from ops.demo.loading import load_demo
+from ops.instance import Instance
 from snapshots import database
+from snapshots.errors import ActivityError
 from tests.factories import insert_run, insert_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -147,6 +150,32 @@ def test_the_synthetic_runs_of_a_host_are_not_taken_for_the_demo(fresh_database:
 
     assert (before, startup.has_demo(engine)) == (False, True)
     engine.dispose()
+
+
+def test_a_key_that_cannot_be_kept_is_not_made(fresh_database: str, tmp_path: Path) -> None:
+    engine = database.connect(fresh_database)
+    in_the_way = tmp_path / f".demo-key.{os.getpid()}"
+    in_the_way.mkdir()
+
+    with pytest.raises(ActivityError, match=r"demo-key: cannot be written"):
+        startup.demo_key(engine, Instance(tmp_path))
+    in_the_way.rmdir()
+    made = startup.demo_key(engine, Instance(tmp_path))
+
+    with engine.connect() as conn:
+        assert rows(conn, "select key_id from signals.api_key") == [(made.split("_")[1],)]
+    assert startup.demo_key(engine, Instance(tmp_path)) == made
+    engine.dispose()
+
+
+def test_a_kept_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for name in ("demo-key", "credentials.json"):
+        (tmp_path / name).mkdir()
+
+    with pytest.raises(ActivityError, match=r"demo-key: cannot be read \(Is a directory\)"):
+        Instance(tmp_path).demo_key()
+    with pytest.raises(ActivityError, match=r"credentials.json: cannot be read \(Is a directory\)"):
+        Instance(tmp_path).credentials()
 
 
 def test_without_a_demo_there_is_no_gap(conn: Connection) -> None:
