@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 #: How granian's advice on threads begins. Ours are chosen: of the receiver's, half only wait for the others.
 _ADVICE: Final = "Configuration allows spawning up to"
 
-#: An option of glibc's mallopt (malloc.h); another C library has no such function, or ignores it.
-_M_ARENA_MAX: Final = -8
-#: The options of granian's allocator, jemalloc: one arena, and nothing large kept for each thread.
+#: Options of glibc's mallopt (malloc.h) and their values; another C library has no such function, or ignores them.
+#: One arena (M_ARENA_MAX), and what is large goes back to the system at once (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; bytes).
+_HEAP_OPTIONS: Final = ((-8, 1), (-1, 65_536), (-3, 32_768))
+#: The options of granian's allocator, jemalloc: one arena, nothing large kept for each thread, and little that is free.
 _ALLOCATOR_VARIABLE: Final = "_RJEM_MALLOC_CONF"
-_ALLOCATOR_OPTIONS: Final = "narenas:1,lg_tcache_max:12"
+_ALLOCATOR_OPTIONS: Final = "narenas:1,lg_tcache_max:12,dirty_decay_ms:100,muzzy_decay_ms:0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def _share_one_heap() -> None:
     os.environ.setdefault(_ALLOCATOR_VARIABLE, _ALLOCATOR_OPTIONS)  # noqa: TID251  # the library's variable
     allocator = ctypes.CDLL(None)
     if hasattr(allocator, "mallopt"):
-        allocator.mallopt(_M_ARENA_MAX, 1)
+        for option, value in _HEAP_OPTIONS:
+            allocator.mallopt(option, value)
 
 
 def _import_once(target: str) -> None:
