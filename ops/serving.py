@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ADVICE: Final = "Configuration allows spawning up to"
 
 #: Options of glibc's mallopt (malloc.h) and their values; another C library has no such function, or ignores them.
-#: One arena (M_ARENA_MAX), and what is large goes back to the system at once (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; bytes).
+#: One arena (M_ARENA_MAX); what is large goes back to the system at once (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; bytes).
 _HEAP_OPTIONS: Final = ((-8, 1), (-1, 65_536), (-3, 32_768))
 #: The options of granian's allocator, jemalloc: one arena, nothing large kept for each thread, and little that is free.
 _ALLOCATOR_VARIABLE: Final = "_RJEM_MALLOC_CONF"
