@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import falcon
 from sqlalchemy import column, select, table
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import isolation, wire
 from api.caching import ShortCache
+from api.limits import overloaded
 from api.metrics import CONTENT_TYPE
 from api.resources import console
-from snapshots.errors import SchemaMismatchError
+from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from api.reader import Reader
     from api.records import Records
 
-#: Unauthenticated requests reach the database at most this often.
+#: Unauthenticated requests reach the database at most this often, whatever it says.
 _READY_TTL_S: Final = 1.0
+#: A request waits so long at most for what the database says to another one, seconds.
+_PATIENCE_S: Final = 0.5
 _REVISION: Final[Select[*tuple[Any, ...]]] = select(column("version_num")).select_from(
     table("alembic_version", schema=SCHEMA)
 )
@@ -93,11 +98,15 @@ class Readyz:
         """Take the revision that the database must be at; the age of snapshots plays no part (R27)."""
         self._reader = reader
         self._needed = schema_revision
-        self._seen: ShortCache[str] = ShortCache(1, _READY_TTL_S, timer=timer)
+        self._seen: ShortCache[str | Exception] = ShortCache(1, _READY_TTL_S, timer=timer)
+        self._asking = Lock()
 
     def on_get(self, req: Request, resp: Response) -> None:
-        """Say so, or raise SchemaMismatchError or IsolationError."""
-        found = self._seen.get(SCHEMA) or self._seen.keep(SCHEMA, self._revision())
+        """Say so, or raise SchemaMismatchError, IsolationError, or what a read raises."""
+        found = self._seen.get(SCHEMA) or self._ask()
+        if isinstance(found, Exception):
+            # Raised anew each time: its traceback would grow by every request.
+            raise found.with_traceback(None)
         if found != self._needed:
             raise SchemaMismatchError(f"The database is at revision {found}; this version needs {self._needed}.")
         resp.data = wire.dump({"status": "ready", "schema_revision": found})
@@ -105,9 +114,24 @@ class Readyz:
 
     on_head = on_get
 
-    def _revision(self) -> str:
-        isolation.check(self._reader)
-        return ", ".join(sorted(row.version_num for row in self._reader.rows(_REVISION))) or "none"
+    def _ask(self) -> str | Exception:
+        """Return what the database says, or what it raises: one request at a time asks, and takes one connection.
+
+        Raises ProblemError (503) when another one has asked for longer than a moment.
+        """
+        if not self._asking.acquire(timeout=_PATIENCE_S):
+            raise overloaded()
+        try:
+            return self._seen.get(SCHEMA) or self._seen.keep(SCHEMA, self._revision())
+        finally:
+            self._asking.release()
+
+    def _revision(self) -> str | Exception:
+        try:
+            isolation.check(self._reader)
+            return ", ".join(sorted(row.version_num for row in self._reader.rows(_REVISION))) or "none"
+        except (ActivityError, SQLAlchemyError) as ex:
+            return ex
 
 
 class Contract:

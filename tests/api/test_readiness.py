@@ -1,22 +1,28 @@
-"""A role that could get around row-level security keeps the API from being ready (see `api.isolation`)."""
+"""What keeps the API from being ready, a role that could get around row-level security (`api.isolation`) among it."""
 
 from __future__ import annotations
 
+from threading import Event, Thread
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
 from falcon.testing import TestClient
-from sqlalchemy import make_url, text
+from sqlalchemy import NullPool, make_url, text
+from sqlalchemy.event import listen
 
-from api.app import create_app
+from api.app import Surroundings, create_app
 from snapshots.database import connect
 from snapshots.settings import Settings
 from snapshots.signals import READER_ROLE
+from tests.api.arrange import Moment
 from tests.api.contract import assert_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from falcon.testing import Result
     from sqlalchemy import Engine
 
     from tests.postgres import Server
@@ -104,3 +110,95 @@ def test_a_table_whose_security_was_turned_off_is_noticed(
         conn.execute(text("alter table signals.snapshot force row level security"))
 
     assert "may read signals.snapshot" in causes(caplog)
+
+
+class Door:
+    """What lets connections to the database in, counts them, and holds them up or turns them away."""
+
+    def __init__(self, url: str) -> None:
+        """Make an engine that connects anew for each read."""
+        self.engine = connect(url, poolclass=NullPool)
+        self.asked = 0
+        self.is_shut = False
+        self.is_asked = Event()
+        self.is_free = Event()
+        self.is_free.set()
+        listen(self.engine, "do_connect", self._let_in)
+
+    def _let_in(self, *_: object) -> None:
+        self.asked += 1
+        self.is_asked.set()
+        assert self.is_free.wait(30)
+        if self.is_shut:
+            raise psycopg2.OperationalError("planted")
+
+
+@pytest.fixture
+def door(suspect: str) -> Door:
+    """Return the way to a database that is ready."""
+    return Door(suspect)
+
+
+@pytest.fixture
+def moment() -> Moment:
+    """Return a clock that stands still."""
+    return Moment()
+
+
+@pytest.fixture
+def client(door: Door, moment: Moment) -> TestClient:
+    """Return a client of an application behind `door`."""
+    return TestClient(create_app(door.engine, door.engine, Settings(), Surroundings(timer=moment.timer)))
+
+
+def test_the_database_is_asked_once_a_second_while_it_fails_too(door: Door, moment: Moment, client: TestClient) -> None:
+    door.is_shut = True
+
+    for _ in range(10):
+        assert_problem(client.simulate_get("/readyz"), 503, "database_unavailable")
+    assert door.asked == 1
+    moment.pass_by(1)
+    assert_problem(client.simulate_get("/readyz"), 503, "database_unavailable")
+    assert door.asked == 2
+
+
+def test_a_database_that_is_back_is_ready_within_a_second(door: Door, moment: Moment, client: TestClient) -> None:
+    door.is_shut = True
+    assert client.simulate_get("/readyz").status_code == 503
+    door.is_shut = False
+
+    moment.pass_by(1)
+
+    assert client.simulate_get("/readyz").status_code == 200
+
+
+def test_many_who_ask_at_once_take_one_connection_and_wait_a_moment(door: Door, client: TestClient) -> None:
+    door.is_free.clear()
+    first: list[int] = []
+    others: list[Result] = []
+    asking = Thread(target=lambda: first.append(client.simulate_get("/readyz").status_code))
+    asking.start()
+    assert door.is_asked.wait(30)
+    waiting = [Thread(target=lambda: others.append(client.simulate_get("/readyz"))) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(30)
+    asked = door.asked
+    door.is_free.set()
+    asking.join(30)
+
+    assert (asked, first, len(others)) == (1, [200], 3)
+    for result in others:
+        assert_problem(result, 503, "overloaded")
+
+
+def test_a_failure_that_is_told_again_grows_no_traceback(door: Door, client: TestClient) -> None:
+    door.is_shut = True
+    seen: list[int] = []
+    for _ in range(3):
+        client.simulate_get("/readyz")
+        readyz = client.app._application._router.find("/readyz")[0]  # type: ignore[attr-defined]  # noqa: SLF001  # what lies in memory
+        seen.append(len(list(walk_tb(readyz._seen.get("signals").__traceback__))))  # noqa: SLF001  # as above
+
+    assert len(set(seen)) == 1
