@@ -70,8 +70,12 @@ class Reader:
 
         Raises DatabaseUnavailableError, without a try, while the server is known not to answer.
         """
-        self._watch.admit()
-        return self._read(statement, values, self._scope(tenant_id, read_only="off"))
+        admitted = self._watch.admit()
+        try:
+            return self._read(statement, values, self._scope(tenant_id, read_only="off"))
+        except DBAPIError as ex:
+            self._is_final(ex, admitted)
+            raise
 
     def _scope(self, tenant_id: str, *, read_only: str) -> Mapping[str, str]:
         return {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms), "scope_read_only": read_only}
@@ -85,7 +89,7 @@ class Reader:
         return found
 
     def _is_final(self, ex: DBAPIError, admitted: float) -> bool:
-        """Tell whether trying again is of no use: the server answered with an error, or did not answer for long."""
+        """Tell the watch, and say whether trying again is of no use: the server answered, or stayed silent for long."""
         if sqlstate(ex) is not None:
             self._watch.note_answer()
             return not ex.connection_invalidated

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from falcon.testing import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from api.app import Surroundings, create_app
-from api.reader import GRACE_S, LOOK_UP_TIMEOUT_MS
+from api.reader import GRACE_S, LOOK_UP_TIMEOUT_MS, Reader
 from api.watch import RETRY_S, Watch
 from snapshots.database import connect
+from snapshots.errors import DatabaseUnavailableError
 from snapshots.settings import Settings
 from snapshots.signals import READER_ROLE
-from tests.api.arrange import PREFIX, SNAPSHOT_PATHS, Api, Moment, bearer
+from tests.api.arrange import PREFIX, SNAPSHOT_PATHS, TENANT, Api, Moment, bearer
 from tests.api.contract import assert_problem
 
 if TYPE_CHECKING:
@@ -76,18 +78,23 @@ def frozen(owner: Engine) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def ask_frozen(api: Api, watch: Watch, path: str, token: str) -> Result:
-    """Ask for what takes a query, let its time pass once it waits, and return the answer."""
-    results: list[Result] = []
-    asking = threading.Thread(target=lambda: results.append(api.client.simulate_get(path, headers=bearer(token))))
+def wait_in_vain(asking: threading.Thread, watch: Watch, moment: Moment) -> None:
+    """Let the time of what `asking` asks for pass once it waits, and have it given up."""
     asking.start()
     for _ in range(1000):
         if watch.waiting:
             break
         asking.join(0.01)
-    api.moment.pass_by(PATIENCE_S)
+    moment.pass_by(PATIENCE_S)
     watch.cut_silent()
     asking.join(10)
+
+
+def ask_frozen(api: Api, watch: Watch, path: str, token: str) -> Result:
+    """Ask for what takes a query, let its time pass once it waits, and return the answer."""
+    results: list[Result] = []
+    asking = threading.Thread(target=lambda: results.append(api.client.simulate_get(path, headers=bearer(token))))
+    wait_in_vain(asking, watch, api.moment)
     return results[0]
 
 
@@ -134,3 +141,40 @@ def test_nothing_is_cut_before_its_time(watched: tuple[Api, Watch]) -> None:
 
     assert api.client.simulate_get(PATTERNS, headers=bearer(token)).status_code == 200
     assert not watch.waiting
+
+
+@pytest.fixture
+def writer(lonely: Engine, watched: tuple[Api, Watch]) -> Reader:
+    """Return what writes through the lonely connection, once it is open."""
+    made = Reader(lonely, LOOK_UP_TIMEOUT_MS, watched[1])
+    made.write(text("select 1"), {}, tenant_id=TENANT)
+    return made
+
+
+def test_a_write_that_is_given_up_has_the_next_ones_refused_at_once(watched: tuple[Api, Watch], writer: Reader) -> None:
+    api, watch = watched
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            writer.write(text("select 1"), {}, tenant_id=TENANT)
+        except DBAPIError as ex:
+            failures.append(ex)
+
+    with frozen(api.owner):
+        wait_in_vain(threading.Thread(target=write), watch, api.moment)
+
+        assert len(failures) == 1
+        with pytest.raises(DatabaseUnavailableError):
+            watch.admit()
+
+
+def test_a_write_that_the_server_refuses_says_that_it_is_back(watched: tuple[Api, Watch], writer: Reader) -> None:
+    api, watch = watched
+    watch.note_failure(-PATIENCE_S)
+    api.moment.pass_by(RETRY_S)
+
+    with pytest.raises(DBAPIError):
+        writer.write(text("select 1 / 0"), {}, tenant_id=TENANT)
+
+    watch.admit()
