@@ -42,6 +42,10 @@ class Position:
     stream: str
     change_no: int
 
+    def is_of(self, stream: str) -> bool:
+        """Tell whether `stream` goes on from here, as any does from before its first change."""
+        return self.stream == stream or self == Position("", 0)
+
 
 def gone(name: str = "since") -> ProblemError:
     """Return the 410 for a cursor whose next change is no longer kept."""
@@ -89,7 +93,7 @@ class ChangeList:
         """Refuse a cursor of numbers that began anew, and one between which and the next number there is a gap."""
         if self.since is None:
             return
-        if self.since.stream != stream and self.since != Position("", 0):
+        if not self.since.is_of(stream):
             raise gone()
         expected = self.since.change_no
         for row in found:
@@ -117,7 +121,7 @@ class LatestChanges:
     def body(self, rows: Sequence[Row[Any]]) -> dict[str, object]:
         """Return the response; `next_cursor` goes on as `before`. Raises ProblemError (410) once numbers began anew."""
         stream = rows[0].stream or ""
-        if self.before is not None and self.before.stream != stream:
+        if self.before is not None and not self.before.is_of(stream):
             raise gone("before")
         return _answer(self, stream, [row for row in rows if row.change_no is not None], end=0)
 

@@ -94,6 +94,18 @@ def test_going_back_ends_where_changes_are_no_longer_kept(api: Api) -> None:
     assert (numbers(page_back), page_back["has_more"]) == ([4, 3], False)
 
 
+@pytest.mark.parametrize("first", [{}, {"before": "now"}], ids=["forward", "back"])
+def test_before_a_place_from_before_the_first_change_there_is_nothing(api: Api, first: dict[str, str]) -> None:
+    cursor = api.get(PATH, params=first).json["next_cursor"]
+    api.record_change(1)
+
+    empty = back(api, cursor)
+
+    assert (numbers(empty), empty["has_more"]) == ([], False)
+    assert numbers(back(api, empty["next_cursor"])) == []
+    assert numbers(page(api, empty["next_cursor"])) == [1]
+
+
 def test_back_and_forth_at_once_is_refused(api: Api) -> None:
     cursor = page(api)["next_cursor"]
 
