@@ -105,8 +105,9 @@ class RunList:
 
     @property
     def fingerprint(self) -> str:
-        """What a cursor of this list must carry."""
-        return fingerprint(self.tenant_id, self.filters, self.sort, self.descending)
+        """What a cursor of this list must carry: the same for the same filters, in whatever order their values come."""
+        filters = {name: sorted(value) if isinstance(value, list) else value for name, value in self.filters.items()}
+        return fingerprint(self.tenant_id, filters, self.sort, self.descending)
 
     def statement(self) -> Select[*tuple[Any, ...]]:
         """Return the rows of the page, and one more to learn whether there is another page."""

@@ -266,6 +266,19 @@ def test_a_cursor_that_was_made_up_is_refused(api: Api, cursor: str) -> None:
     assert_problem(api.get(PATH, params={"cursor": cursor}), 400, "invalid_parameter")
 
 
+def test_a_cursor_fits_the_same_filters_in_whatever_order_their_values_come(api: Api) -> None:
+    with api.owner.begin() as conn:
+        for number, status in enumerate(("failed", "succeeded", "failed")):
+            insert_run(conn, id=f"run-{number}", tenant_id=TENANT, status=status, started_at=NOW)
+    first = api.get(f"{PATH}?status=succeeded&status=failed&limit=2").json
+
+    for query in ("status=failed&status=succeeded", "status=succeeded&status=failed&status=succeeded"):
+        rest = api.get(f"{PATH}?{query}&limit=2&cursor={first['next_cursor']}")
+        assert [item["run_id"] for item in rest.json["items"]] == ["run-2"]
+    fewer = api.get(f"{PATH}?status=failed&cursor={first['next_cursor']}")
+    assert_problem(fewer, 400, "invalid_parameter")
+
+
 @pytest.mark.parametrize("other", [{"sort": "duration_ms"}, {"order": "asc"}, {"status": "failed"}])
 def test_a_cursor_fits_only_the_list_it_came_from(api: Api, other: dict[str, str]) -> None:
     cursor = forged(api, lambda parts: parts)
