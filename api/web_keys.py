@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import math
-import urllib.request
-from base64 import b64encode
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.error import HTTPError
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from api.fetching import Document, bounded
 from snapshots.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from http.client import HTTPMessage
-    from typing import IO
 
-#: Seconds that a request waits for keys, and that the issuer may take between two bytes.
+#: Seconds that a request waits for keys.
 TIMEOUT_S: Final = 3.0
-MAX_BYTES: Final = 1 << 20
 #: Seconds between two looks at a file.
 FILE_PERIOD_S: Final = 5.0
 #: Seconds between two fetches of a URL.
@@ -47,7 +41,7 @@ class _Source(Protocol):
     unknown_period_s: float
 
     def read(self) -> bytes | None:
-        """Return the set, or None when it did not change. Raises OSError or ValueError."""
+        """Return the set, or None when it did not change. Raises OSError, ValueError, or HTTPException."""
 
 
 class _File:
@@ -66,39 +60,15 @@ class _File:
         if seen == self._seen:
             return None
         with self._path.open("rb") as file:
-            content = _bounded(file)
+            content = bounded(file)
         self._seen = seen
         return content
 
 
-class _Url:
-    """An https URL, or http on loopback; its userinfo goes into a header and stays out of logs."""
+class _Url(Document):
+    """An https URL, or http on loopback."""
 
     period_s, unknown_period_s = URL_PERIOD_S, UNKNOWN_PERIOD_S
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        stripped = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-        self.name = stripped._replace(query="", fragment="").geturl()
-        self._request = urllib.request.Request(stripped.geturl(), headers=_headers(parts))  # noqa: S310  # settings.py allows https, and http on loopback
-        # A proxy would look for the loopback address on its own machine.
-        direct = [urllib.request.ProxyHandler({})] if parts.scheme == "http" else []
-        self._opener = urllib.request.build_opener(_SameHost(), *direct)
-
-    def read(self) -> bytes | None:
-        with self._opener.open(self._request, timeout=TIMEOUT_S) as response:
-            return _bounded(response)
-
-
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows redirects within a host alone: the keys decide who enters."""
-
-    def redirect_request(  # noqa: PLR0913, PLR0917  # urllib fixes the arguments
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        if urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
-            raise HTTPError(req.full_url, code, "redirected to another host", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class JsonWebKeys:
@@ -109,7 +79,7 @@ class JsonWebKeys:
 
     def __init__(self, source: str, timer: Callable[[], float]) -> None:
         """Take a path, read at once, or a URL, read at the first request. Raises SettingsError for a useless file."""
-        self._source: _Source = _Url(source) if "://" in source else _File(source)
+        self._source: _Source = _Url(source, timer) if "://" in source else _File(source)
         self._timer = timer
         self._keys: Mapping[str, list[Key]] = {}
         self._lock = Lock()
@@ -164,22 +134,6 @@ class JsonWebKeys:
 
 def _kind(ex: Exception) -> str:
     return type(ex).__name__
-
-
-def _bounded(file: IO[bytes]) -> bytes:
-    content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        msg = f"more than {MAX_BYTES} bytes"
-        raise ValueError(msg)
-    return content
-
-
-def _headers(parts: SplitResult) -> dict[str, str]:
-    headers = {"Accept": "application/jwk-set+json, application/json", "User-Agent": "activity-signals"}
-    if parts.username is not None:
-        userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {b64encode(userinfo.encode()).decode()}"
-    return headers
 
 
 def _parse(content: bytes) -> dict[str, list[Key]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.web_keys import FILE_PERIOD_S, MAX_BYTES, TIMEOUT_S, UNKNOWN_PERIOD_S, URL_PERIOD_S, JsonWebKeys
+from api.fetching import MAX_BYTES
+from api.web_keys import FILE_PERIOD_S, TIMEOUT_S, UNKNOWN_PERIOD_S, URL_PERIOD_S, JsonWebKeys
 from snapshots.errors import SettingsError
 from tests.api.arrange import Moment
 from tests.api.issuer import elliptic, key_set, rsa, serving
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 FIRST = elliptic("first")
 SECOND = elliptic("second")
+#: Longer than anything here takes that comes to an end, seconds.
+PATIENCE_S = 30
 
 
 def kids(keys: JsonWebKeys, *names: str) -> list[str]:
@@ -252,3 +258,77 @@ def test_a_request_with_a_known_key_does_not_wait_for_another_s_fetch(moment: Mo
         server.may_answer.set()
         other.join()
         assert len(server.asked) == 2
+
+
+class Dripping:
+    """A server on loopback that sends the first what it is told, then one thing for ever; the second gets a key."""
+
+    def __init__(self, moment: Moment) -> None:
+        """Listen, and let time of `moment` pass with each thing."""
+        self._moment = moment
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/jwks.json"
+
+    def drip(self, first: bytes, then: bytes, seconds: float) -> Thread:
+        """Begin; `seconds` pass with each `then`."""
+        thread = Thread(target=self._serve, args=(first, then, seconds), daemon=True)
+        thread.start()
+        return thread
+
+    def _serve(self, first: bytes, then: bytes, seconds: float) -> None:
+        with self._asked() as connection, suppress(OSError):
+            connection.sendall(first)
+            while True:
+                self._moment.pass_by(seconds)
+                connection.sendall(then)
+        with self._listener, self._asked() as connection:
+            body = key_set(FIRST)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def _asked(self) -> socket.socket:
+        connection, _ = self._listener.accept()
+        connection.recv(65_536)
+        return connection
+
+
+def renewal_ends() -> bool:
+    """Wait for the renewal that runs, and tell whether it came to an end."""
+    renewals = [thread for thread in threading.enumerate() if thread.name == "activity-jwks"]
+    for thread in renewals:
+        thread.join(PATIENCE_S)
+    return not any(thread.is_alive() for thread in renewals)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n"
+LARGE = b"X-Large: " + b"a" * 60_000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("dripping", "reason"),
+    [
+        ((b"", b"H", 1), "not done within 10 s"),
+        ((OK + b"X-Slow: ", b"a", 1), "not done within 10 s"),
+        ((OK, b"X-Slow: a\r\n", 1), "not done within 10 s"),
+        ((OK + b"Content-Length: 1000000\r\n\r\n", b" ", 1), "not done within 10 s"),
+        ((OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", 1), "not done within 10 s"),
+        ((b"", CONTINUE + b"\r\n", 1), "not done within 10 s"),
+        ((b"", CONTINUE + LARGE + b"\r\n", 0), f"more than {MAX_BYTES} bytes"),
+        ((OK + b"\r\n", b" " * 60_000, 0), f"more than {MAX_BYTES} bytes"),
+    ],
+    ids=["status", "header", "headers", "body", "chunks", "continue", "large-continue", "large-body"],
+)
+def test_a_server_that_never_comes_to_an_end_is_given_up_and_asked_again(
+    moment: Moment, caplog: pytest.LogCaptureFixture, dripping: tuple[bytes, bytes, float], reason: str
+) -> None:
+    server = Dripping(moment)
+    serving_both = server.drip(*dripping)
+    keys = JsonWebKeys(server.url, moment.timer)
+
+    assert kids(keys, "first") == []
+    assert renewal_ends()
+    assert reason in caplog.text
+    moment.pass_by(UNKNOWN_PERIOD_S)
+
+    assert kids(keys, "first") == ["first"]
+    serving_both.join(PATIENCE_S)
