@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import falcon
 
 from api import bundle
+from api.aside import Aside
 from api.credentials import gate_of
 from api.endpoint import Guard
 from api.front import Front
@@ -73,8 +74,8 @@ def utc_now() -> datetime:
 class Surroundings:
     """What a process has around the application: its clocks, its access log, and where the processes' numbers meet.
 
-    The watches over the two databases do nothing until somebody has them watch. `triage` is an engine of the triage
-    role; without one nobody can say anything of an item.
+    The watches over the two databases do nothing until somebody has them watch, and what is put aside waits until
+    somebody does it. `triage` is an engine of the triage role; without one nobody can say anything of an item.
     """
 
     clock: Callable[[], datetime] = utc_now
@@ -83,6 +84,7 @@ class Surroundings:
     metrics_folder: Path | None = None
     reader_watch: Watch = field(default_factory=Watch)
     key_watch: Watch = field(default_factory=Watch)
+    aside: Aside = field(default_factory=Aside)
     triage: Engine | None = None
     schema_revision: str = SCHEMA_REVISION
 

@@ -28,7 +28,8 @@ def gate_of(authenticator: Engine, settings: Settings, around: Surroundings) -> 
     if not settings.api_keys:
         return Gate(None, tokens)
     key_ring = KeyRing(Reader(authenticator, LOOK_UP_TIMEOUT_MS, around.key_watch), around.timer)
-    return Gate(Keys(key_ring, LastUse(authenticator, around.timer, around.key_watch), around.clock), tokens)
+    last_use = LastUse(authenticator, around.timer, around.key_watch, around.aside)
+    return Gate(Keys(key_ring, last_use, around.clock), tokens)
 
 
 def tokens_of(settings: Settings, clock: Callable[[], datetime], timer: Callable[[], float]) -> Tokens | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from api.aside import Aside
     from api.watch import Watch
 
 #: A process writes once in so many seconds for each key.
@@ -29,8 +31,8 @@ _CAPACITY: Final = 10_000
 _log = logging.getLogger(__name__)
 
 #: One message, so one transaction, whether or not connections commit by themselves: an isolation level set and then set
-#: back fails, past our handling, where the server ended meanwhile. Neither a lock nor a slow standby may hold up the
-#: request for which this is written.
+#: back fails, past our handling, where the server ended meanwhile. Neither a lock nor a slow standby may keep a
+#: connection for long, which look-ups of keys need too.
 _NOTE: Final = text(f"""
 select set_config('statement_timeout', '{_TIMEOUT_MS}', true), set_config('synchronous_commit', 'off', true);
 update signals.api_key
@@ -42,18 +44,27 @@ where key_id = :key_id and (last_used_at is null or last_used_at < date_trunc('m
 class LastUse:
     """Writes `last_used_at` of keys, with the authenticator's right to that column alone."""
 
-    def __init__(self, engine: Engine, timer: Callable[[], float], watch: Watch) -> None:
-        """Take an engine of the authenticator's role, and what watches over its database."""
+    def __init__(self, engine: Engine, timer: Callable[[], float], watch: Watch, aside: Aside) -> None:
+        """Take an engine of the authenticator's role, what watches over its database, and who writes meanwhile."""
+        self._aside = aside
         self._watch = watch
         self._engine = engine
         self._noted: ShortCache[bool] = ShortCache(_CAPACITY, NOTED_TTL_S, timer=timer)
         self._refused: ShortCache[bool] = ShortCache(1, REFUSED_TTL_S, timer=timer)
 
     def note(self, key_id: str) -> None:
-        """Write down that the key was used, unless that was done within the minute or the database refuses."""
+        """Have it written down that the key was used, unless that was done within the minute or the database refuses.
+
+        Returns at once: it is put aside.
+        """
         if self._noted.get(key_id) or self._refused.get("all"):
             return
         self._noted.keep(key_id, value=True)
+        self._aside.put(partial(self._write_down, key_id))
+
+    def _write_down(self, key_id: str) -> None:
+        if self._refused.get("all"):
+            return
         try:
             self._write(key_id)
         except SQLAlchemyError as ex:

@@ -31,8 +31,10 @@ _CONNECT_TIMEOUT_S: Final = 2
 #: combinations, which takes a quarter of a megabyte.
 _STATEMENTS: Final = 16
 
-#: Connections of a process, at most one per thread: looking up keys takes few.
+#: Connections of a process, at most one per thread and, of the keys', one more that writes down their use: looking them
+#: up takes few.
 _POOL_SIZE: Final[Mapping[Role, int]] = {"reader": 256, "auth": 2, "triage": 2}
+_OF_NO_REQUEST: Final[Mapping[Role, int]] = {"auth": 1}
 
 
 def get_app() -> Front:
@@ -48,6 +50,7 @@ def get_app() -> Front:
     app.keep_house()
     for watch in (around.reader_watch, around.key_watch):
         watch.keep_watching()
+    around.aside.keep_working()
     # What is here now stays: the collector need not walk through it, and looks at what requests leave all the sooner.
     gc.collect()
     gc.freeze()
@@ -76,7 +79,7 @@ def _engine(configured: Settings, role: Role) -> Engine:
         url_of(configured, role),
         name=f"activity-api-{role}",
         connect_timeout_s=_CONNECT_TIMEOUT_S,
-        pool_size=min(configured.api_threads, _POOL_SIZE[role]),
+        pool_size=min(configured.api_threads + _OF_NO_REQUEST.get(role, 0), _POOL_SIZE[role]),
         max_overflow=0,
         pool_timeout=_POOL_TIMEOUT_S,
         pool_pre_ping=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from api import logs
+from api.app import Surroundings
 from ops.receiving.app import create_app
 from ops.receiving.assembler import Assembler
 from ops.receiving.front import Front
@@ -34,7 +35,9 @@ def get_app() -> Front:
     # One connection more than threads: the assembler's.
     engine = _engine(configured, "ingest", configured.ingest_threads + 1)
     prices = read_prices(price_file(configured.prices_file))
-    app = create_app(engine, _engine(configured, "auth", 2), configured, metrics)
+    around = Surroundings()
+    app = create_app(engine, _engine(configured, "auth", 2), configured, metrics, around)
+    around.aside.keep_working()
     Assembler(engine, configured, prices, metrics).start()
     # As many again may wait a moment for those that work.
     return Front(app, 2 * configured.ingest_threads, configured.ingest_body_timeout_s)

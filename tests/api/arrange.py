@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, insert, table
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from api.aside import Aside
 from snapshots import keys, movement, owned
 from snapshots.signals import CAPABILITIES, SLOTS
 from snapshots.tables import api_key, freshness, snapshot
@@ -94,6 +95,7 @@ class Api:
     client: TestClient
     owner: Engine
     moment: Moment
+    aside: Aside = field(default_factory=Aside)
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, *, tenant: str = TENANT, **options: Any) -> Result:  # noqa: ANN401  # Falcon's options

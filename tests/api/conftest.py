@@ -68,7 +68,7 @@ def api(owner: Engine, reader: Engine, authenticator: Engine, triager: Engine) -
     moment = Moment()
     around = Surroundings(clock=moment.clock, timer=moment.timer, triage=triager)
     app = create_app(reader, authenticator, Settings(), around)
-    arranged = Api(TestClient(app), owner, moment)
+    arranged = Api(TestClient(app), owner, moment, around.aside)
     arranged.clear()
     return arranged
 

@@ -6,11 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import QueuePool, event, text
 
+from api import wsgi
+from api.aside import Aside
 from api.last_use import LastUse
 from api.watch import Watch
+from snapshots import settings
 from snapshots.database import connect
+from tests.api.arrange import SNAPSHOT_PATHS, Api, bearer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +50,33 @@ def test_a_server_that_ends_as_a_connection_is_given_back_costs_neither_request_
 
     event.listen(small.pool, "reset", end_session, insert=True)
     for is_ending in (False, True, False, True, False):  # noqa: B007  # end_session reads it
-        LastUse(small, time.monotonic, Watch()).note("key")
+        aside = Aside()
+        LastUse(small, time.monotonic, Watch(), aside).note("key")
+        aside.work_off()
 
     with small.connect() as one, small.connect() as two:
         assert one.connection is not two.connection
     other.dispose()
+
+
+def test_no_answer_writes_down_the_use_of_its_key(api: Api, statements: list[str]) -> None:
+    api.verify("patterns")
+    tokens = [api.add_key() for _ in range(3)]
+    for token in tokens:
+        assert api.client.simulate_get(SNAPSHOT_PATHS["patterns"], headers=bearer(token)).status_code == 200
+    assert not [each for each in statements if "last_used_at" in each]
+
+    api.aside.work_off()
+
+    assert len([each for each in statements if "last_used_at" in each]) == 3
+
+
+@pytest.mark.parametrize(("threads", "connections"), [(1, 2), (4, 2)])
+def test_what_writes_takes_no_request_s_only_connection(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, threads: int, connections: int
+) -> None:
+    monkeypatch.setenv("ACTIVITY_DATABASE_URL", database_url)
+    engine = wsgi._engine(settings.load(api_threads=threads), "auth")  # noqa: SLF001  # as a process makes it
+
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.size() == connections

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ops.keys import create_key
 from ops.receiving.front import UNKNOWN_SENDER, Front
 from snapshots.signals import INGEST_CAPABILITY
-from tests.served.serving import HOST
+from tests.served.serving import HOST, until
+from tests.served.test_last_use import is_written_down
 from tests.telemetry.receiving import receiving
 from tests.telemetry.spans import TENANT, agent, body
 
@@ -117,6 +118,18 @@ def test_slow_senders_are_cut_off_and_hold_nobody_up(
         assert answer(known) == (b"HTTP/1.1 408", True)
         assert {answer(each) for each in unknown} == {(b"HTTP/1.1 401", True)}
         assert "Traceback" not in served.log()
+
+
+def test_the_use_of_a_sender_s_key_is_written_down_though_no_answer_waits_for_it(
+    server: Server, fresh_database: str, engine: Engine, private_folder: Path
+) -> None:
+    with engine.begin() as conn:
+        made = create_key(conn, TENANT, capabilities=[INGEST_CAPABILITY])
+    with receiving(server, fresh_database, private_folder) as served, ExitStack() as ends:
+        content = body(agent())
+        good = ends.enter_context(begin(served, made.token, content, len(content)))
+        assert good.recv(12) == b"HTTP/1.1 200"
+        until(lambda: is_written_down(engine, made.key_id), "written down")
 
 
 def begin(served: Served, token: str, content: bytes = b"{", length: int = 1_000_000) -> socket.socket:
