@@ -16,13 +16,20 @@ from api.problems import ProblemError
 if TYPE_CHECKING:
     from falcon import Request
 
+#: Where the browser speaks plain HTTP to its own machine, the first; anywhere else the second, whose prefix says to it
+#: that this very host alone may set it, over TLS (RFC 6265bis): no other host of the domain can slip a session in.
 COOKIE: Final = "activity_session"
+HOST_COOKIE: Final = f"__Host-{COOKIE}"
 #: A page of ours sends it with every request that changes something; another site's page cannot.
 PROOF_HEADER: Final = "Activity-Request"
 #: Browsers drop a cookie above 4,096 bytes, its name and attributes included.
 MAX_CREDENTIAL_CHARS: Final = 3800
 
-_PATH: Final = "/api"
+#: The prefix asks for `Path=/` and for `Secure`.
+_ATTRIBUTES: Final = {
+    COOKIE: "Path=/api; HttpOnly; SameSite=Strict",
+    HOST_COOKIE: "Path=/; HttpOnly; SameSite=Strict; Secure",
+}
 #: What a bearer credential is made of (RFC 6750, 2.1): none of it means anything in a cookie.
 CREDENTIAL_PATTERN: Final = "[A-Za-z0-9._~+/-]+=*"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,16 +38,14 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def credential_of(req: Request) -> str | None:
-    """Return the credential in the request's cookie, if there is one.
+    """Return the credential in the request's cookie, if there is one that the browser would have kept from us alone.
 
     Raises ProblemError (403) where it comes with a request that changes something and that no page of ours made.
     """
-    found = req.get_cookie_values(COOKIE)
-    if not found:
-        return None
-    if req.method not in _SAFE_METHODS:
+    found = {name: values[0] for name in _ATTRIBUTES if (values := req.get_cookie_values(name))}
+    if found and req.method not in _SAFE_METHODS:
         check_page(req)
-    return str(found[0])
+    return found.get(HOST_COOKIE) or (found.get(COOKIE) if _is_plain_loopback(req) else None)
 
 
 def check_page(req: Request) -> None:
@@ -65,19 +70,19 @@ def credential_from(words: object) -> str:
     raise ProblemError(400, "invalid_body", detail)
 
 
-def cookie(req: Request, credential: str) -> str:
-    """Return the header that has the browser keep `credential` until it is closed."""
-    return f"{COOKIE}={credential}; {_attributes(req)}"
+def begun(req: Request, credential: str) -> tuple[str, str]:
+    """Return the headers that have the browser keep `credential` until it is closed, and no other one beside it."""
+    kept, other = (COOKIE, HOST_COOKIE) if _is_plain_loopback(req) else (HOST_COOKIE, COOKIE)
+    return f"{kept}={credential}; {_ATTRIBUTES[kept]}", _ended(other)
 
 
-def ended(req: Request) -> str:
-    """Return the header that has the browser forget the cookie."""
-    return f"{COOKIE}=; Max-Age=0; {_attributes(req)}"
+def ended() -> tuple[str, str]:
+    """Return the headers that have the browser forget the session, whichever cookie holds it."""
+    return _ended(HOST_COOKIE), _ended(COOKIE)
 
 
-def _attributes(req: Request) -> str:
-    secure = "" if _is_plain_loopback(req) else "; Secure"
-    return f"Path={_PATH}; HttpOnly; SameSite=Strict{secure}"
+def _ended(name: str) -> str:
+    return f"{name}=; Max-Age=0; {_ATTRIBUTES[name]}"
 
 
 def _is_plain_loopback(req: Request) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api.openapi import examples
 from api.openapi.shapes import Schema, array, moment, named, nullable, record, text
-from api.session import COOKIE, CREDENTIAL_PATTERN, MAX_CREDENTIAL_CHARS, PROOF_HEADER
+from api.session import COOKIE, CREDENTIAL_PATTERN, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,8 @@ SESSION: Final = record(
 SCHEME: Final = {
     "type": "apiKey",
     "in": "cookie",
-    "name": COOKIE,
-    "description": "A credential, kept by a session.",
+    "name": HOST_COOKIE,
+    "description": f"A credential, kept by a session; `{COOKIE}` over plain HTTP on the browser's own machine.",
 }
 
 _PROOF: Final = {

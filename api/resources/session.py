@@ -37,8 +37,7 @@ class Session:
         credential = session.credential_from(payload.members(req, {"api_key"}).get("api_key"))
         if self._failures.bounded(req.remote_addr, lambda: self._guard.gate.caller(credential)) is None:
             raise unauthorized()
-        resp.append_header("Set-Cookie", session.cookie(req, credential))
-        _say_nothing(resp)
+        _have_kept(resp, session.begun(req, credential))
 
     def on_get(self, req: Request, resp: Response) -> None:
         """Say whom the session speaks for, and what it may do.
@@ -65,10 +64,12 @@ class Session:
         """
         session.credential_of(req)
         Query(req.params, ())
-        resp.append_header("Set-Cookie", session.ended(req))
-        _say_nothing(resp)
+        _have_kept(resp, session.ended())
 
 
-def _say_nothing(resp: Response) -> None:
+def _have_kept(resp: Response, cookies: tuple[str, ...]) -> None:
+    """Say `cookies`, and nothing else."""
+    for cookie in cookies:
+        resp.append_header("Set-Cookie", cookie)
     resp.status = falcon.HTTP_204
     resp.set_header("Cache-Control", "no-store")

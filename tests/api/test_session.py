@@ -11,7 +11,7 @@ from freezegun import freeze_time
 from sqlalchemy import update
 
 from api.app import Surroundings, create_app
-from api.session import COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
+from api.session import COOKIE, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 from snapshots.settings import Settings
 from snapshots.tables import api_key
 from tests.api.arrange import FAR, NOW, PREFIX, SNAPSHOT_PATHS, TENANT, Api, Moment, Paper, bearer, write_log
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SESSION = "/api/v1/session"
 PATTERNS = SNAPSHOT_PATHS["patterns"]
 LOCAL = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
+REMOTE = {"Host": "ops.example.com", "Origin": "https://ops.example.com"}
 
 
 def log_in(api: Api, token: object, **headers: str) -> Result:
@@ -35,13 +36,37 @@ def cookie(token: str, **headers: str) -> dict[str, str]:
     return {"Cookie": f"theme=dark; {COOKIE}={token}", **LOCAL, **headers}
 
 
+def said(result: Result) -> dict[str, str]:
+    """Return what the browser is told to keep or to forget: the attributes of each `name=value`."""
+    told: dict[str, str] = {}
+    for name, cookie in result.cookies.items():
+        words = [
+            *(["Max-Age=0"] if cookie.max_age == 0 else []),
+            f"Path={cookie.path}",
+            *(["HttpOnly"] if cookie.http_only else []),
+            f"SameSite={cookie.same_site}",
+            *(["Secure"] if cookie.secure else []),
+        ]
+        told[f"{name}={cookie.value}"] = "; ".join(words)
+    return told
+
+
+def kept(result: Result) -> str:
+    """Return the one cookie that the browser is told to keep."""
+    [name] = [name for name, cookie in result.cookies.items() if cookie.max_age != 0]
+    return name
+
+
 def test_a_valid_key_becomes_a_cookie_that_no_script_can_read(api: Api) -> None:
     token = api.add_key()
 
     result = log_in(api, token)
 
     assert (result.status_code, result.content) == (204, b"")
-    assert result.headers["set-cookie"] == f"{COOKIE}={token}; Path=/api; HttpOnly; SameSite=Strict"
+    assert said(result) == {
+        f"{COOKIE}={token}": "Path=/api; HttpOnly; SameSite=Strict",
+        f"{HOST_COOKIE}=": "Max-Age=0; Path=/; HttpOnly; SameSite=Strict; Secure",
+    }
     assert result.headers["cache-control"] == "no-store"
 
 
@@ -58,18 +83,47 @@ def test_a_valid_key_becomes_a_cookie_that_no_script_can_read(api: Api) -> None:
 def test_the_cookie_travels_over_tls_alone_unless_the_browser_is_on_the_machine(
     api: Api, headers: dict[str, str]
 ) -> None:
-    assert log_in(api, api.add_key(), **headers).headers["set-cookie"].endswith("; Secure")
+    token = api.add_key()
+
+    assert said(log_in(api, token, **headers)) == {
+        f"{HOST_COOKIE}={token}": "Path=/; HttpOnly; SameSite=Strict; Secure",
+        f"{COOKIE}=": "Max-Age=0; Path=/api; HttpOnly; SameSite=Strict",
+    }
 
 
 def test_a_client_without_an_origin_is_judged_by_host_and_proxy(api: Api) -> None:
     body = {"api_key": api.add_key()}
 
-    def attributes(**headers: str) -> str:
-        return api.client.simulate_post(SESSION, json=body, headers=headers).headers["set-cookie"]
+    def name(**headers: str) -> str:
+        return kept(api.client.simulate_post(SESSION, json=body, headers=headers))
 
-    assert "Secure" not in attributes(Host="localhost:8000")
-    assert "Secure" in attributes(Host="ops.example.com")
-    assert "Secure" in attributes(**{"Host": "localhost:8000", "X-Forwarded-Proto": "https"})
+    assert name(Host="localhost:8000") == COOKIE
+    assert name(Host="ops.example.com") == HOST_COOKIE
+    assert name(**{"Host": "localhost:8000", "X-Forwarded-Proto": "https"}) == HOST_COOKIE
+
+
+def test_over_tls_a_cookie_counts_that_no_other_host_can_have_set(api: Api) -> None:
+    mine, other = api.add_key("acme"), api.add_key("globex")
+    own, foreign = f"{HOST_COOKIE}={mine}", f"{COOKIE}={other}"
+
+    def tenant(cookies: str, **headers: str) -> object:
+        result = api.client.simulate_get(SESSION, headers={"Cookie": cookies, **headers})
+        return result.json.get("tenant_id")
+
+    assert tenant(f"{foreign}; {own}", **REMOTE) == "acme"
+    assert tenant(foreign, **REMOTE) is None
+    assert tenant(foreign, Host="ops.example.com") is None
+    assert tenant(foreign, **{"Host": "localhost:8000", "X-Forwarded-Proto": "https"}) is None
+    # A proxy that speaks TLS, and says neither that nor to whom, takes nothing from those who have a session.
+    assert tenant(f"{foreign}; {own}", Host="127.0.0.1:8000") == "acme"
+    assert tenant(own, Host="127.0.0.1:8000") == "acme"
+    assert tenant(foreign, **LOCAL) == "globex"
+
+
+def test_over_tls_a_session_is_held_to_the_pages_own_header_too(api: Api) -> None:
+    headers = {"Cookie": f"{HOST_COOKIE}={api.add_key()}", **REMOTE}
+
+    assert_problem(api.client.simulate_delete(SESSION, headers=headers), 403, "cross_site_request")
 
 
 def test_a_session_says_whom_it_speaks_for(api: Api) -> None:
@@ -187,7 +241,10 @@ def test_ending_a_session_needs_the_pages_own_header(api: Api) -> None:
 
     assert_problem(refused, 403, "cross_site_request")
     assert done.status_code == 204
-    assert done.headers["set-cookie"] == f"{COOKIE}=; Max-Age=0; Path=/api; HttpOnly; SameSite=Strict"
+    assert said(done) == {
+        f"{COOKIE}=": "Max-Age=0; Path=/api; HttpOnly; SameSite=Strict",
+        f"{HOST_COOKIE}=": "Max-Age=0; Path=/; HttpOnly; SameSite=Strict; Secure",
+    }
 
 
 @pytest.mark.parametrize(("query", "error"), [("tenant_id=globex", "tenant_id_rejected"), ("a=1", "unknown_parameter")])
