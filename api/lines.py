@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: What may wait in memory: a second of the busiest process, hours of an idle one.
-MAX_BYTES: Final = 4 * 2**20
+#: What may wait in memory, bytes: two seconds of the busiest process, hours of an idle one.
+MAX_BYTES: Final = 8 * 2**20
 #: A process that ends waits for its reader, seconds.
 END_S: Final = 1.0
 
