@@ -48,7 +48,12 @@ class LinesHandler(logging.Handler):
         return f"{self.format(record)}\n".encode(errors="backslashreplace")
 
     def _lose(self, events: int) -> None:
-        self._lost += events
+        # The thread that writes loses some too, while others are handed over under this very lock.
+        self.acquire()
+        try:
+            self._lost += events
+        finally:
+            self.release()
 
 
 def formatter() -> logging.Formatter:
