@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from ops.loading.problems import LoadError
 from snapshots import database
 from snapshots.errors import sqlstate
 from worker.errors import first_line
+from worker.locks import LOCK_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +36,13 @@ _Report = TypeVar("_Report", "LoadReport", "SpanReport")
 WAITS_S: Final[Sequence[float]] = (0.5, 3.0, 10.0, 20.0)
 
 #: SQLSTATEs, whole or by class, of what another attempt may not meet: serialization failures and deadlocks, a lost
-#: connection, no connection left, a server that stops, crashed or recovers.
-_PASSING: Final = ("40", "08", "53300", "57P01", "57P02", "57P03")
+#: connection, no connection left, a lock that others hold, a server that stops, crashed or recovers.
+_PASSING: Final = ("40", "08", "53300", "55P03", "57P01", "57P02", "57P03")
+
+#: Loads into one database take turns. The second key is below those of the refreshes' slots.
+_ONE_AT_A_TIME: Final = {"lock_class": LOCK_CLASS, "key": -1}
+_TRY_TURN: Final = text("select pg_try_advisory_xact_lock(:lock_class, :key)")
+_AWAIT_TURN: Final = text("select pg_advisory_xact_lock(:lock_class, :key)")
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ def _repeat(
     for wait_s in (*waits_s, None):
         attempt = _Attempt()
         try:
-            return _attempt(engine, run, attempt, strict=strict)
+            return _attempt(engine, run, attempt, progress, strict=strict)
         except DBAPIError as ex:
             has_begun |= attempt.is_open
             if not _passes(ex, has_begun=has_begun):
@@ -82,15 +88,23 @@ def _repeat(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _attempt(engine: Engine, run: Run[_Report], attempt: _Attempt, *, strict: bool) -> _Report:
+def _attempt(engine: Engine, run: Run[_Report], attempt: _Attempt, progress: LoadProgress, *, strict: bool) -> _Report:
     with engine.connect() as conn, conn.begin() as transaction:
         attempt.is_open = True
+        _await_turn(conn, progress)
         report = run(conn)
         if strict and report.skipped:
             transaction.rollback()
             report.is_stored = False
         attempt.is_committing = report.is_stored
     return report
+
+
+def _await_turn(conn: Connection, progress: LoadProgress) -> None:
+    """Wait until no other load is under way: two that name the same rows would wait for each other's."""
+    if not conn.execute(_TRY_TURN, _ONE_AT_A_TIME).scalar_one():
+        progress.begin("waiting for another load to end")
+        conn.execute(_AWAIT_TURN, _ONE_AT_A_TIME)
 
 
 def _passes(ex: DBAPIError, *, has_begun: bool) -> bool:

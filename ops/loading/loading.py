@@ -94,22 +94,29 @@ class _Loading:
     def run(self) -> LoadReport:
         self._progress.expect(sum(file.path.stat().st_size for file in self._files))
         report = LoadReport(files=len(self._files))
+        staged = []
         for name, target in read_targets(self._conn).items():
             numbered = [(number, file) for number, file in enumerate(self._files) if file.table == name]
             if numbered:
-                report.tables[name] = self._load_table(target, numbered)
+                staged.append(self._stage(target, numbered))
+        # Rows of the host's are held from the first that is stored to the commit: every file has been read by then.
+        for stage, feeder in staged:
+            report.tables[stage.target.table] = self._store(stage, feeder)
         report.problems = self._problems.kept
         report.remarks = self._remarks
         return report
 
-    def _load_table(self, target: Target, files: Sequence[tuple[int, SourceFile]]) -> TableReport:
+    def _stage(self, target: Target, files: Sequence[tuple[int, SourceFile]]) -> tuple[Stage, Feeder]:
         stage = create_stage(self._conn, target)
         feeder = Feeder(self._conn, stage)
         for number, file in files:
             self._progress.begin(f"reading {file.place}")
             self._read(feeder, target, number, file)
-        self._progress.begin(f"storing {target.table}")
         feeder.flush()
+        return stage, feeder
+
+    def _store(self, stage: Stage, feeder: Feeder) -> TableReport:
+        self._progress.begin(f"storing {stage.target.table}")
         self._scrutinise(stage)
         return _merge(self._conn, stage, feeder, [file.place for file in self._files], self._problems)
 

@@ -6,28 +6,27 @@ refuses is halved until the refused rows stand alone, and each becomes a problem
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     Boolean,
-    Text,
     and_,
     cast,
-    column,
     func,
     literal_column,
     or_,
     select,
-    table,
     text,
     tuple_,
-    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import UserDefinedType
 
+from ops.loading.expressions import as_stored, clause_of
+from ops.loading.locking import NOT_AVAILABLE, PATIENCE_S, PAUSE_S, RowLocks, hurried
 from ops.loading.problems import Problem, shown
 from ops.loading.staging import BATCH
 from snapshots.errors import sqlstate
@@ -35,7 +34,7 @@ from snapshots.errors import sqlstate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import ColumnElement, Connection, Select, TableClause
+    from sqlalchemy import ColumnElement, Connection, Row, Select, TableClause
     from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.sql.dml import ReturningInsert
 
@@ -70,18 +69,6 @@ class _Batch:
         return [replace(self, first=middle + 1), replace(self, last=middle)]
 
 
-class _SqlType(UserDefinedType[object]):
-    """A type of the server's by its own name, as the catalog spells it."""
-
-    cache_ok = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def get_col_spec(self, **_: object) -> str:
-        return self.name
-
-
 class Merger:
     """Stores the rows of a stage; `report` hears of each row that the server refuses, with the number of its file."""
 
@@ -90,20 +77,27 @@ class Merger:
         self._conn = conn
         self._stage = stage
         self._report = report
+        self._locks = RowLocks(conn, stage)
+        self._random = Random()  # noqa: S311  # pauses, not a secret
         self.stored = Stored()
 
     def run(self) -> Stored:
         """Store every row and return what became of them."""
-        for batch in self._batches():
-            waiting = [batch]
-            while waiting:
-                part = waiting.pop()
-                refusal = self._attempt(part)
-                if refusal is not None and part.first == part.last:
-                    self._refuse(part.first, refusal)
-                elif refusal is not None:
-                    waiting += part.halves()
+        with hurried(self._conn):
+            for batch in self._batches():
+                self._store(batch)
         return self.stored
+
+    def _store(self, batch: _Batch) -> None:
+        """Store a batch; report the rows of it that the server refuses."""
+        waiting = [batch]
+        while waiting:
+            part = waiting.pop()
+            refusal = self._attempt(part)
+            if refusal is not None and part.first == part.last:
+                self._refuse(part.first, refusal)
+            elif refusal is not None:
+                waiting += part.halves()
 
     def _batches(self) -> Iterator[_Batch]:
         row = self._stage.table.c
@@ -117,23 +111,40 @@ class Merger:
             yield _Batch(self._stage.target.shapes[shape], turn, first, last)
 
     def _attempt(self, batch: _Batch) -> DBAPIError | None:
-        """Store a batch, or nothing of it: then return what the server has against a row of it."""
-        # SQLAlchemy's own savepoints stay open when rolled back, and thousands of them fill the server's lock table.
-        self._conn.execute(text("savepoint load_batch"))
-        refusal = None
-        try:
-            counts = self._conn.execute(self._statement(batch)).one()
-        except DBAPIError as ex:
-            if not (sqlstate(ex) or "").startswith(_ABOUT_A_ROW):
-                raise
-            self._conn.execute(text("rollback to savepoint load_batch"))
-            refusal = ex
-        else:
-            self.stored.inserted += counts.inserted
-            self.stored.updated += counts.written - counts.inserted
-            self.stored.unchanged += counts.staged - counts.written
-        self._conn.execute(text("release savepoint load_batch"))
-        return refusal
+        """Store a batch, or nothing of it: then return what the server has against a row of it.
+
+        While other sessions hold rows of it, none of them is held and it is tried again, for `PATIENCE_S`; then raises
+        the driver's LockNotAvailable.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            is_last_try = time.monotonic() >= deadline
+            # SQLAlchemy's own savepoints stay open when rolled back: thousands would fill the server's lock table.
+            self._conn.execute(text("savepoint load_batch"))
+            refusal = None
+            try:
+                counts = self._try(batch, is_last_try=is_last_try)
+            except DBAPIError as ex:
+                is_busy = sqlstate(ex) == NOT_AVAILABLE and not is_last_try
+                if not is_busy and not (sqlstate(ex) or "").startswith(_ABOUT_A_ROW):
+                    raise
+                counts, refusal = None, None if is_busy else ex
+            if counts is None:
+                self._conn.execute(text("rollback to savepoint load_batch"))
+            self._conn.execute(text("release savepoint load_batch"))
+            if counts is not None or refusal is not None:
+                return refusal
+            time.sleep(self._random.uniform(*PAUSE_S))
+
+    def _try(self, batch: _Batch, *, is_last_try: bool) -> Row[Any] | None:
+        """Store a batch and count it; return None, with nothing stored, where another session holds a row of it."""
+        if not self._locks.take(self._chosen(batch), is_last_try=is_last_try):
+            return None
+        counts = self._conn.execute(self._statement(batch)).one()
+        self.stored.inserted += counts.inserted
+        self.stored.updated += counts.written - counts.inserted
+        self.stored.unchanged += counts.staged - counts.written
+        return counts
 
     def _refuse(self, seq: int, ex: DBAPIError) -> None:
         row = self._stage.table.c
@@ -148,8 +159,7 @@ class Merger:
 
     def _statement(self, batch: _Batch) -> Select[tuple[int, int, int]]:
         """Return the statement that stores a batch; its row says how many were staged, written and inserted."""
-        row = self._stage.table.c
-        chosen = and_(row.shape == batch.shape.number, row.turn == batch.turn, row.seq.between(batch.first, batch.last))
+        chosen = self._chosen(batch)
         written = self._upsert(batch.shape, chosen).cte("written")
         staged = select(func.count()).select_from(self._stage.table).where(chosen).scalar_subquery()
         inserted = func.count().filter(written.c.is_new)
@@ -157,12 +167,20 @@ class Merger:
             written
         )
 
+    def _chosen(self, batch: _Batch) -> ColumnElement[bool]:
+        row = self._stage.table.c
+        return and_(row.shape == batch.shape.number, row.turn == batch.turn, row.seq.between(batch.first, batch.last))
+
     def _upsert(self, shape: Shape, chosen: ColumnElement[bool]) -> ReturningInsert[tuple[bool]]:
-        target = _clause(self._stage)
+        target = clause_of(self._stage.target)
         texts = zip(shape.columns, shape.positions, strict=True)
-        values = [_as_stored(one, self._stage.value(position)) for one, position in texts]
+        values = [as_stored(one, self._stage.value(position)) for one, position in texts]
         names = [one.name for one in shape.columns]
-        rows = select(*values).where(chosen).order_by(self._stage.table.c.seq)
+        # In key order, as everybody else who stores through this: two that insert the same keys never wait in a circle.
+        keyed = [
+            as_stored(self._stage.target.columns[each], self._stage.value(each)) for each in self._stage.target.keys
+        ]
+        rows = select(*values).where(chosen).order_by(*keyed)
         statement = insert(target).from_select(names, rows)
         keys = [self._stage.target.columns[position].name for position in self._stage.target.keys]
         others = [one for one in shape.columns if one.name not in keys]
@@ -187,21 +205,6 @@ def _keeps_tenant(target: TableClause, statement: Insert, shape: Shape) -> Itera
         if one.field == "tenant_id":
             owner = func.nullif(target.c[one.name], "")
             yield or_(owner.is_(None), owner == statement.excluded[one.name])
-
-
-def _clause(stage: Stage) -> TableClause:
-    target = stage.target
-    return table(target.host_table, *(column(one.name) for one in target.columns), schema=target.host_schema)
-
-
-def _as_stored(one: Column, value: ColumnElement[str]) -> ColumnElement[object]:
-    """Return a staged text as its column's type, whose length is left to the assignment: a cast would cut."""
-    if one.kind == "timestamp":
-        # A cast to it would drop the offset; the column holds UTC (R4).
-        return func.timezone("UTC", cast(value, _SqlType("timestamp with time zone")))
-    if one.kind in {"varchar", "text"}:
-        return type_coerce(value, Text())
-    return cast(value, _SqlType(one.type_name))
 
 
 def _comparable(one: Column, value: ColumnElement[object]) -> ColumnElement[object]:

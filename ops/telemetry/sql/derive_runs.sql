@@ -70,17 +70,40 @@ judged as (
     from timed
 ),
 
+differing as (
+    select judged.*
+    from judged
+    inner join signals.source_run on judged.run_id = source_run.run_id
+    where
+        (source_run.latency_bucket, source_run.evidence_health, source_run.risk_level)
+        is distinct from (judged.latency_bucket, judged.evidence_health, judged.risk_level)
+),
+
+-- Rows that a writer of the host holds are left for the next time: waiting for them could end in a deadlock of theirs.
+locked as (
+    select source_run.run_id
+    from signals.source_run
+    where source_run.run_id in (select differing.run_id from differing)
+    order by source_run.run_id
+    for no key update skip locked
+),
+
+postponed as (
+    select differing.run_id
+    from differing
+    left join locked on differing.run_id = locked.run_id
+    where locked.run_id is null
+),
+
 changed as (
     update signals.source_run
     set
-        latency_bucket = judged.latency_bucket,
-        evidence_health = judged.evidence_health,
-        risk_level = judged.risk_level
-    from judged
-    where
-        source_run.run_id = judged.run_id
-        and (source_run.latency_bucket, source_run.evidence_health, source_run.risk_level)
-        is distinct from (judged.latency_bucket, judged.evidence_health, judged.risk_level)
+        latency_bucket = differing.latency_bucket,
+        evidence_health = differing.evidence_health,
+        risk_level = differing.risk_level
+    from differing
+    inner join locked on differing.run_id = locked.run_id
+    where source_run.run_id = differing.run_id
     returning source_run.run_id
 ),
 
@@ -88,7 +111,11 @@ settled as (
     update signals.ingested_trace
     set is_underived = false
     from due
-    where ingested_trace.trace_id = due.trace_id and due.has_root and due.written_at is not null
+    left join postponed on due.trace_id = postponed.run_id
+    where
+        ingested_trace.trace_id = due.trace_id
+        and due.has_root and due.written_at is not null
+        and postponed.run_id is null
     returning ingested_trace.trace_id
 )
 
