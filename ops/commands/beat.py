@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops import foundation, logs
+from ops import celery_process, foundation, logs
 from snapshots import settings
 from worker import broker
 from worker.app import create_app
@@ -19,4 +19,4 @@ def beat() -> None:
     foundation.reach(str(app.conf.redbeat_redis_url))
     broker.check_keeps_keys(str(app.conf.redbeat_redis_url))
     broker.check_clock(str(app.conf.redbeat_redis_url))
-    app.start(["beat", "--loglevel", current.log_level, "--pidfile", ""])
+    celery_process.run(app, "beat", ["--loglevel", current.log_level, "--pidfile", ""])

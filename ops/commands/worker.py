@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from migrations import runner
-from ops import logs
+from ops import celery_process, logs
 from snapshots import database, settings
 from worker import broker
 from worker.app import create_app
@@ -28,4 +28,4 @@ def worker(concurrency: int | None, queues: str) -> None:
     runner.check(database.url_of(current, "worker"))
     broker.check_keeps_keys(app.conf.broker_url)
     options = ["--queues", queues, "--concurrency", str(concurrency or current.worker_concurrency), *QUIET]
-    app.worker_main(["worker", "--loglevel", current.log_level, *options])
+    celery_process.run(app, "worker", ["--loglevel", current.log_level, *options])
