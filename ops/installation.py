@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from migrations import capture, runner
-from ops import children, ports, startup
+from ops import children, exported, ports, startup
 from ops.demo.agents import DEMO_TENANT
 from ops.demo.loading import load_demo
 from ops.foundation import Foundation
@@ -19,7 +19,7 @@ from snapshots import database
 from snapshots.errors import ActivityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -59,6 +59,7 @@ class Installation:
         self._interruption = interruption
         self._instance = Instance(wishes.folder)
         self._supervisor = Supervisor(self._instance.logs, report)
+        self._embedded: Sequence[str] = ()
 
     def run(self) -> None:
         """Start everything, keep it running, and stop it whatever happens.
@@ -72,7 +73,9 @@ class Installation:
                 self._remove_ready_file()
                 foundation = Foundation(self._instance, self._settings)
                 try:
+                    configured = operator_urls(self._settings)
                     self._settings = foundation.start(self._report)
+                    self._embedded = [name for name in operator_urls(self._settings) if name not in configured]
                     self._serve(foundation)
                 finally:
                     self._stop(foundation)
@@ -146,7 +149,9 @@ class Installation:
     def _environment(self, url: str, key: str | None) -> dict[str, str]:
         """Return the variables for commands and curl: every URL that is set, and the demo's key."""
         demo = {"ACTIVITY_KEY": key, "ACTIVITY_TENANT": DEMO_TENANT} if key is not None else {}
-        return {"ACTIVITY_URL": url.rstrip("/"), **demo, **operator_urls(self._settings)}
+        urls = operator_urls(self._settings)
+        marks = exported.marks(urls, str(self._wishes.folder), self._embedded)
+        return {"ACTIVITY_URL": url.rstrip("/"), **demo, **urls, **marks}
 
     def _addresses(self, url: str, key: str | None) -> dict[str, str | None]:
         secrets = {name: getattr(self._settings, name) for name in ("database_url", "broker_url")}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ops import exported
 from ops.installation import Installation, Wishes
 from ops.interruption import Interruption
 from ops.progress import Progress
 from snapshots import settings
+from snapshots.setting_files import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @click.command()
@@ -29,7 +36,16 @@ from snapshots import settings
 )
 def up(*, port: int | None, data_dir: Path, no_demo: bool, ready_file: Path | None) -> None:
     """Run database, broker, worker, beat and API in the foreground until Ctrl-C or SIGTERM."""
-    current = settings.load(**({} if port is None else {"api_port": port}))
+    ignored = exported.recognised(os.environ)  # noqa: TID251  # exported by ourselves, and no settings here
+    unset = {name.removeprefix(PREFIX).lower(): None for name in ignored}
+    current = settings.load(**unset, **({} if port is None else {"api_port": port}))
     wishes = Wishes(data_dir.resolve(), demo=not no_demo, ready_file=ready_file)
     with Interruption() as interruption, Progress() as progress:
+        if ignored:
+            progress.say(_explain(ignored))
         Installation(wishes, current, progress.say, interruption).run()
+
+
+def _explain(ignored: Sequence[str]) -> str:
+    folder = os.environ.get(exported.FOLDER_VARIABLE)  # noqa: TID251  # as above
+    return f"ignoring {', '.join(ignored)}: exported by {folder}/environment; `activity up` has servers of its own"
