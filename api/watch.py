@@ -1,20 +1,17 @@
-"""A database that stops answering without a word: nobody waits for it for long, and nobody joins those who wait.
+"""Read deadline and circuit breaker for PostgreSQL.
 
-PostgreSQL's own time limits need a server that runs. One that is frozen, or behind a network that swallows packets,
-keeps a connection open and silent, and libpq waits. Here each read has an instant until which it waits; past it its
-connection is cut under it. From then on reads fail at once, but for one at a time, which tries again.
+Each read has a deadline (`snapshots.read_deadline`). Once one has passed, reads fail at once, but for one at a time,
+which tries again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import time
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Final, cast
 
 from snapshots.errors import DatabaseUnavailableError
+from snapshots.read_deadline import LOOK_S, Wait, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,47 +25,11 @@ RETRY_S: Final = 1.0
 TRIAL_S: Final = 10.0
 #: A read that failed after longer than this, seconds, failed for want of an answer: others need not wait for the same.
 SILENT_S: Final = 1.5
-_LOOK_S: Final = 0.25
 
 
 def driver_connection(connection: SqlConnection) -> Connection:
     """Return what the driver calls a connection."""
     return cast("Connection", connection.connection.dbapi_connection)
-
-
-class Wait:
-    """A read under way, from `with` to its end: it waits for an answer until an instant of the timer, seconds."""
-
-    __slots__ = ("_socket", "_waits", "until")
-
-    def __init__(self, waits: _Waits, connection: Connection, until: float) -> None:
-        """Take the connection; a descriptor of our own keeps its number from meaning another socket meanwhile."""
-        self._waits = waits
-        self._socket = os.dup(connection.fileno())
-        self.until = until
-
-    def __enter__(self) -> None:
-        """Begin to wait."""
-        self._waits.add(self)
-
-    def __exit__(self, *_: object) -> None:
-        """Stop waiting: the read is over, however it ended."""
-        with self._waits.lock:
-            self._waits.discard(self)
-            os.close(self._socket)
-
-    def cut(self) -> None:
-        """End both directions of the connection: whoever waits on it finds it closed."""
-        with socket.socket(fileno=os.dup(self._socket)) as ours, contextlib.suppress(OSError):
-            ours.shutdown(socket.SHUT_RDWR)
-
-
-class _Waits(set[Wait]):
-    """The reads under way, and the lock under which one is cut or ends."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lock = Lock()
 
 
 class Watch:
@@ -77,7 +38,7 @@ class Watch:
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
         """Take the timer; nothing is cut until `keep_watching` or `cut_silent` is called."""
         self._timer = timer
-        self._waits = _Waits()
+        self._waits = Waits()
         self._away_until: float | None = None
 
     def admit(self) -> float:
@@ -111,10 +72,7 @@ class Watch:
 
     def cut_silent(self) -> None:
         """Cut the connections that have waited long enough."""
-        now = self._timer()
-        with self._waits.lock:
-            for wait in [each for each in self._waits.copy() if now >= each.until]:
-                wait.cut()
+        self._waits.cut_silent(self._timer())
 
     def keep_watching(self) -> None:
         """Cut what is silent from now on, until the process ends."""
@@ -122,5 +80,5 @@ class Watch:
 
     def _watch_forever(self) -> None:
         while True:
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
             self.cut_silent()

@@ -154,7 +154,9 @@ class Bundle:
             return {"failed": type(ex).__name__, "error": self._error(type(ex).__name__, str(getattr(ex, "orig", ex)))}
 
     def _asked(self, ask: Callable[[Connection, Bundle], object], role: database.Role = "worker") -> Any:  # noqa: ANN401  # whatever `ask` returns
-        engine = database.connect(database.url_of(self._settings, role), name="activity support-bundle")
+        engine = database.connect(
+            database.url_of(self._settings, role), name="activity support-bundle", read_deadline_s=61
+        )
         try:
             with engine.connect() as conn:
                 conn.execute(_PATIENCE)
@@ -200,8 +202,13 @@ class Bundle:
         return self._masks.values(report)
 
     def _plans(self) -> object:
-        worker = database.connect(database.url_of(self._settings, "worker"), name="activity support-bundle")
-        reader = database.connect(database.url_of(self._settings, "reader"), name="activity support-bundle")
+        deadline_s = self._settings.refresh_timeout_s + database.GRACE_S
+        worker = database.connect(
+            database.url_of(self._settings, "worker"), name="activity support-bundle", read_deadline_s=deadline_s
+        )
+        reader = database.connect(
+            database.url_of(self._settings, "reader"), name="activity support-bundle", read_deadline_s=deadline_s
+        )
         try:
             with worker.connect() as conn:
                 conn.execute(_PATIENCE)

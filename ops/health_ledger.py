@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 MARKS_COUNTED: Final = 100_000
 #: Tenants in quarantine that are listed; their number is counted beyond.
 _LISTED: Final = 1000
-_STATEMENT_LIMIT: Final = text("select set_config('statement_timeout', '5s', true)")
+#: statement_timeout of every reading, seconds.
+STATEMENT_TIMEOUT_S: Final = 5
+_STATEMENT_LIMIT: Final = text(f"select set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)")
 _HAS_QUARANTINE: Final = text("select to_regclass('signals.quarantine')")
 _SCORED: Final = text(
     "select percentile_disc(array[0.5, 0.95, 0.99, 1]) within group (order by as_of desc)"

@@ -92,4 +92,11 @@ class Watch:
 def connect(settings: Settings, name: str) -> Engine:
     """Return an engine of the worker's role that does not wait long for a server that is away."""
     url = database.url_of(settings, "worker").update_query_dict(_GIVING_UP)
-    return database.connect(url, name=name, connect_timeout_s=3, pool_size=1, max_overflow=0)
+    return database.connect(
+        url,
+        name=name,
+        connect_timeout_s=2,
+        read_deadline_s=health_ledger.STATEMENT_TIMEOUT_S + 1,
+        pool_size=1,
+        max_overflow=0,
+    )

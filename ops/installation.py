@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from snapshots.settings import Settings
 
 _POLL_S: Final = 0.2
+#: The longest wait for the answer to a statement, seconds: loading the demo takes a few.
+_READ_DEADLINE_S: Final = 60
 #: The wait for the first signals is explained once it has lasted for this long, seconds.
 _LONG_WAIT_S: Final = 60.0
 #: Who is stopped together, in order: those that bring work in first, those that do it last.
@@ -83,7 +85,9 @@ class Installation:
     def _serve(self, foundation: Foundation) -> None:
         self._report("bringing the schema to its newest revision")
         runner.migrate(self._settings)
-        engine = database.connect(database.url_of(self._settings, "owner"), name="activity up")
+        engine = database.connect(
+            database.url_of(self._settings, "owner"), name="activity up", read_deadline_s=_READ_DEADLINE_S
+        )
         try:
             self._capture(engine)
             has_demo = self._provide_demo(engine)

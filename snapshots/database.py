@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sqlalchemy import create_engine as sqlalchemy_engine
 from sqlalchemy.engine import URL, Engine, make_url
 
+from snapshots import read_deadline
 from snapshots.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ Role = Literal["owner", "worker", "auth", "reader", "triage", "ingest"]
 
 #: Data that a server does not acknowledge for so long ends the connection, milliseconds.
 _SILENCE_MS: Final = 30_000
+#: Between the end of a statement by a server that runs and the read deadline for one that is silent, seconds.
+GRACE_S: Final = 15
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +51,15 @@ def connect(
     *,
     name: str = "activity",
     connect_timeout_s: int = 10,
+    read_deadline_s: float | None = None,
     **options: Any,  # noqa: ANN401  # SQLAlchemy's own
 ) -> Engine:
-    """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity."""
-    arguments = {
+    """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity.
+
+    With `read_deadline_s` a statement that the server leaves unanswered for so long raises OperationalError. It is
+    longer than statement_timeout, with which a server that runs ends the statement itself.
+    """
+    arguments: dict[str, Any] = {
         "application_name": name,
         "options": "-c TimeZone=UTC",
         "connect_timeout": connect_timeout_s,
@@ -61,6 +69,11 @@ def connect(
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-    return sqlalchemy_engine(
+    if read_deadline_s is not None:
+        arguments["connection_factory"] = read_deadline.factory
+    engine = sqlalchemy_engine(
         normalise(url), connect_args=arguments, **{"pool_pre_ping": True, "hide_parameters": True, **options}
     )
+    if read_deadline_s is not None:
+        read_deadline.keep(engine, read_deadline_s)
+    return engine

@@ -27,4 +27,6 @@ def process_engine() -> Engine:
     set back, and with one, two of them would leave this process waiting for ever.
     """
     url = database.url_of(process_settings(), "worker")
-    return database.connect(url, name="activity worker", pool_size=2, max_overflow=-1)
+    # Before the task's soft limit, which a process that waits for the driver does not notice.
+    deadline_s = process_settings().refresh_timeout_s + database.GRACE_S
+    return database.connect(url, name="activity worker", read_deadline_s=deadline_s, pool_size=2, max_overflow=-1)

@@ -63,7 +63,11 @@ def backtest(  # noqa: PLR0913, PLR0917  # one parameter per option
     current = settings.load()
     candidate = backtesting.with_thresholds(current, signal, _assigned(assignments))
     step = _step(every)
-    engine = database.connect(database.url_of(current, "worker"), name="activity backtest")
+    engine = database.connect(
+        database.url_of(current, "worker"),
+        name="activity backtest",
+        read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
+    )
     with engine.connect() as conn:
         set_limits(conn, current)
         moments = _moments(conn, start, end, step)

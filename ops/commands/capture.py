@@ -49,7 +49,7 @@ def remove() -> None:
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Print, per signal, whether its changes are captured and how many marks wait; exit 1 when some are not."""
-    engine = database.connect(database.url_of(settings.load(), "worker"), name="activity capture")
+    engine = database.connect(database.url_of(settings.load(), "worker"), name="activity capture", read_deadline_s=30)
     with engine.connect() as conn:
         captured = [_tell(conn, name) for name in SIGNALS]
     engine.dispose()

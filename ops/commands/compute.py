@@ -25,7 +25,11 @@ def compute(signal: str, tenant: str, as_of: datetime | None) -> None:
     """Print the response body of SIGNAL (patterns, cost or attention), computed now; publishes nothing."""
     check_signal(signal)
     current = settings.load()
-    engine = database.connect(database.url_of(current, "worker"), name="activity compute")
+    engine = database.connect(
+        database.url_of(current, "worker"),
+        name="activity compute",
+        read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
+    )
     with engine.connect() as conn:
         now = conn.execute(select(func.clock_timestamp())).scalar_one()
         if as_of is not None and as_of > now:

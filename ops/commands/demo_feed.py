@@ -15,7 +15,9 @@ def demo_feed() -> None:
     """Let the demo's agents go on working until interrupted."""
     current = settings.load()
     logs.configure(current.log_level)
-    engine = database.connect(database.url_of(current, "owner"), name="activity demo-feed", hide_parameters=True)
+    engine = database.connect(
+        database.url_of(current, "owner"), name="activity demo-feed", read_deadline_s=60, hide_parameters=True
+    )
     try:
         with Interruption():
             run_feed(engine)

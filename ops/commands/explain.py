@@ -39,7 +39,11 @@ def explain(signals: tuple[str, ...], tenant: str | None, *, as_json: bool) -> N
 def _findings(signals: Sequence[str], tenant: str | None) -> Iterator[Finding]:
     """Yield the findings tenant by tenant, then those of all tenants at once; live queries only beside all signals."""
     current = settings.load()
-    worker = database.connect(database.url_of(current, "worker"), name="activity explain")
+    worker = database.connect(
+        database.url_of(current, "worker"),
+        name="activity explain",
+        read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
+    )
     with worker.connect() as conn:
         counted = census.take(conn)
     tenants, chosen = counted.chosen(tenant), list(dict.fromkeys(signals)) or SIGNALS
@@ -48,7 +52,11 @@ def _findings(signals: Sequence[str], tenant: str | None) -> Iterator[Finding]:
         yield from tick_findings(worker, current, name, scope, counted)
     worker.dispose()
     if not signals:
-        reader = database.connect(database.url_of(current, "reader"), name="activity explain")
+        reader = database.connect(
+            database.url_of(current, "reader"),
+            name="activity explain",
+            read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
+        )
         yield from chain.from_iterable(live_findings(reader, current, each, counted) for each in tenants)
         reader.dispose()
 

@@ -97,7 +97,9 @@ def revoke(key_id: str) -> None:
 
 @contextmanager
 def _owner() -> Iterator[Connection]:
-    engine = database.connect(database.url_of(settings.load(), "owner"), name="activity keys", hide_parameters=True)
+    engine = database.connect(
+        database.url_of(settings.load(), "owner"), name="activity keys", read_deadline_s=30, hide_parameters=True
+    )
     try:
         with engine.begin() as conn:
             yield conn

@@ -40,7 +40,11 @@ def recompute(  # noqa: PLR0913  # click passes one argument per option
     current = settings.load()
     if as_of is not None and not dry_run:
         raise SettingsError("--as-of: only with --dry-run; a published refresh always uses the present")
-    engine = database.connect(database.url_of(current, "worker"), name="activity recompute")
+    engine = database.connect(
+        database.url_of(current, "worker"),
+        name="activity recompute",
+        read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
+    )
     if dry_run:
         recomputing.print_differences(engine, names, tenants, current, as_of)
         return

@@ -94,7 +94,7 @@ def _owner() -> Iterator[Connection]:
 @contextmanager
 def _engine() -> Iterator[Engine]:
     """Yield an engine of the owner."""
-    engine = database.connect(database.url_of(settings.load(), "owner"), name="activity webhooks")
+    engine = database.connect(database.url_of(settings.load(), "owner"), name="activity webhooks", read_deadline_s=30)
     try:
         yield engine
     finally:

@@ -30,7 +30,7 @@ LOCK_TIMEOUT_MS: Final = 500
 @contextmanager
 def visit(url: URL | str) -> Iterator[Connection]:
     """Yield a connection to a host in a transaction that can change nothing and wait for nobody."""
-    engine = database.connect(url, name="activity doctor")
+    engine = database.connect(url, name="activity doctor", read_deadline_s=TIMEOUT_MS / 1000 + 1)
     try:
         with engine.connect() as conn:
             conn.exec_driver_sql("set transaction read only")

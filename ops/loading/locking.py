@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: SQLSTATE of a lock that is not available.
 NOT_AVAILABLE: Final = "55P03"
 #: The longest wait for any lock within a batch, milliseconds; small beside deadlock_timeout (1 s by default).
-LOCK_TIMEOUT_MS: Final = 10
+LOCK_TIMEOUT_MS: Final = 50
 #: For how long a batch whose rows other sessions hold is tried again, seconds.
 PATIENCE_S: Final = 2.0
 #: The pause between two tries, seconds: random, so that two sessions in step fall out of it.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from api import logs
 from api.app import Surroundings
+from api.reader import LOOK_UP_TIMEOUT_MS
+from ops.receiving import assembler, traces
 from ops.receiving.app import create_app
-from ops.receiving.assembler import Assembler
 from ops.receiving.front import Front
 from ops.receiving.metrics import Metrics
 from ops.telemetry.prices import price_file, read_prices
@@ -32,13 +33,15 @@ def get_app() -> Front:
     configured = settings.load()
     logs.configure(configured.log_level)
     metrics = Metrics(_metrics_folder())
-    # One connection more than threads: the assembler's.
-    engine = _engine(configured, "ingest", configured.ingest_threads + 1)
+    engine = _engine(configured, "ingest", configured.ingest_threads, traces.STATEMENT_TIMEOUT_S)
+    # The assembler takes longer over a statement than a request may.
+    assembling = _engine(configured, "ingest", 1, assembler.STATEMENT_TIMEOUT_S)
     prices = read_prices(price_file(configured.prices_file))
     around = Surroundings()
-    app = create_app(engine, _engine(configured, "auth", 2), configured, metrics, around)
+    app = create_app(engine, _engine(configured, "auth", 2, LOOK_UP_TIMEOUT_MS / 1000), configured, metrics, around)
     around.aside.keep_working()
-    Assembler(engine, configured, prices, metrics).start()
+    around.key_watch.keep_watching()
+    assembler.Assembler(assembling, configured, prices, metrics).start()
     # As many again may wait a moment for those that work.
     return Front(app, 2 * configured.ingest_threads, configured.ingest_body_timeout_s)
 
@@ -48,11 +51,13 @@ def _metrics_folder() -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def _engine(configured: Settings, role: Role, connections: int) -> Engine:
+def _engine(configured: Settings, role: Role, connections: int, statement_timeout_s: float) -> Engine:
+    """Return an engine whose statements are waited for a second longer than a server that runs lets them take."""
     return connect(
         url_of(configured, role),
         name=f"activity-receive-{role}",
         connect_timeout_s=_CONNECT_TIMEOUT_S,
+        read_deadline_s=statement_timeout_s + 1,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=_POOL_TIMEOUT_S,

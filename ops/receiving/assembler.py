@@ -30,10 +30,12 @@ ROUND_S: Final = 1.0
 DERIVE_EVERY: Final = timedelta(seconds=15)
 FORGET_EVERY: Final = timedelta(hours=1)
 _FORGET_BATCH: Final = 500
+#: statement_timeout of a round, seconds.
+STATEMENT_TIMEOUT_S: Final = 60
 #: A round ends by itself when the database or a lock takes longer.
 _HASTE: Final = select(
     func.set_config("lock_timeout", "5s", True),  # noqa: FBT003  # local to the transaction
-    func.set_config("statement_timeout", "60s", True),  # noqa: FBT003  # local to the transaction
+    func.set_config("statement_timeout", f"{STATEMENT_TIMEOUT_S}s", True),  # noqa: FBT003  # local to the transaction
 )
 _FORGET: Final = text("""
 with old as (

@@ -45,10 +45,12 @@ _DISCARDED: Final = 8
 _PATIENCE_S: Final = 2.0
 _RETRY_AFTER_S: Final = 2
 _READ: Final = {PROTOBUF: otlp.read_protobuf, JSON: otlp.read_json}
+#: statement_timeout of a request, seconds.
+STATEMENT_TIMEOUT_S: Final = 15
 #: Neither a lock nor a slow disk may hold up a sender for longer.
 _HASTE: Final = select(
     func.set_config("lock_timeout", "5s", True),  # noqa: FBT003  # local to the transaction
-    func.set_config("statement_timeout", "15s", True),  # noqa: FBT003  # local to the transaction
+    func.set_config("statement_timeout", f"{STATEMENT_TIMEOUT_S}s", True),  # noqa: FBT003  # local to the transaction
 )
 #: What the server says while our schema is detached or replaced, or a standby has not been promoted yet: it passes.
 _AWAY: Final = {UNDEFINED_TABLE, INVALID_SCHEMA_NAME, READ_ONLY_SQL_TRANSACTION}
