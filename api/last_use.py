@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 _NOTE: Final = text(f"""
 select set_config('statement_timeout', '{_TIMEOUT_MS}', true), set_config('synchronous_commit', 'off', true);
 update signals.api_key
-set last_used_at = date_trunc('minute', clock_timestamp())
-where key_id = :key_id and (last_used_at is null or last_used_at < date_trunc('minute', clock_timestamp()))
+set last_used_at = date_trunc('minute', clock_timestamp(), 'UTC')
+where key_id = :key_id and (last_used_at is null or last_used_at < date_trunc('minute', clock_timestamp(), 'UTC'))
 """)  # noqa: S608  # a number of ours
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api.watch import Watch, driver_connection
 from snapshots.errors import sqlstate
+from snapshots.sessions import LOCAL_PINS
 from snapshots.source import TENANT_SETTING
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ GRACE_S: Final = 1.0
 #: statement_timeout of what is found by its key, milliseconds.
 LOOK_UP_TIMEOUT_MS: Final = 2000
 
-#: Sent ahead of each SELECT in the same message: PostgreSQL runs both in one implicit transaction, to which the three
-#: settings are local, so that nothing of a tenant is left on a pooled connection.
+#: Sent ahead of each SELECT in the same message: PostgreSQL runs both in one implicit transaction, to which the
+#: settings are local, so that nothing of a tenant is left on a pooled connection. The session settings are pinned here
+#: again, since a pooler may run each transaction in another session.
 _PREFIX: Final = (
     f"select set_config('{TENANT_SETTING}', %(scope_tenant)s, true),"
     " set_config('statement_timeout', %(scope_timeout)s, true),"
-    " set_config('transaction_read_only', %(scope_read_only)s, true);\n"
+    f" set_config('transaction_read_only', %(scope_read_only)s, true), {LOCAL_PINS};\n"
 )
 
 

@@ -79,6 +79,7 @@ def _engine(configured: Settings, role: Role) -> Engine:
         url_of(configured, role),
         name=f"activity-api-{role}",
         connect_timeout_s=_CONNECT_TIMEOUT_S,
+        keeps_session=False,
         pool_size=min(configured.api_threads + _OF_NO_REQUEST.get(role, 0), _POOL_SIZE[role]),
         max_overflow=0,
         pool_timeout=_POOL_TIMEOUT_S,

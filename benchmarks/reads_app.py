@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import falcon
@@ -83,7 +83,7 @@ def get_constant() -> falcon.App[Request, Response]:
 def get_live() -> falcon.App[Request, Response]:
     """Return the application that runs the definition's SQL, through a pool with a connection for each thread."""
     current = settings.load()
-    options = {"pool_size": current.api_threads, "max_overflow": 0, "pool_pre_ping": False}
+    options: dict[str, Any] = {"pool_size": current.api_threads, "max_overflow": 0, "pool_pre_ping": False}
     app = falcon.App()
     app.add_route(LIVE_PATH, LivePatterns(connect(url_of(current, "owner"), name="activity bench", **options)))
     return app

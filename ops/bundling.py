@@ -207,7 +207,10 @@ class Bundle:
             database.url_of(self._settings, "worker"), name="activity support-bundle", read_deadline_s=deadline_s
         )
         reader = database.connect(
-            database.url_of(self._settings, "reader"), name="activity support-bundle", read_deadline_s=deadline_s
+            database.url_of(self._settings, "reader"),
+            name="activity support-bundle",
+            read_deadline_s=deadline_s,
+            keeps_session=False,
         )
         try:
             with worker.connect() as conn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snapshots.body import in_utc
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -67,7 +69,7 @@ def _quarantine(database: DatabaseHealth) -> Iterator[str]:
     for each in database.quarantine[:_SHOWN]:
         yield (
             f"quarantine: {each.signal} of tenant {each.tenant_id}, {each.failures} failures since {each.age_s:.0f} s,"
-            f" next try {each.retry_at:%Y-%m-%dT%H:%M:%SZ} ({each.error_class}: {each.error})"
+            f" next try {in_utc(each.retry_at):%Y-%m-%dT%H:%M:%SZ} ({each.error_class}: {each.error})"
         )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from snapshots.body import in_utc
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -82,7 +84,7 @@ class Masks:
         if isinstance(member, list | tuple | set | frozenset):
             return [self.values(value) for value in member]
         if isinstance(member, datetime):
-            return member.isoformat()
+            return in_utc(member).isoformat()
         return member if member is None or isinstance(member, bool | int | float) else self.prose(str(member))
 
     def _member(self, name: str, value: object) -> object:

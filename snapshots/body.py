@@ -107,8 +107,12 @@ def _member(**members: object) -> bytes:
 
 def instant(moment: datetime) -> str:
     """Return `moment` as RFC 3339 in UTC with six fraction digits (R4a); a naive one holds UTC (R4)."""
-    utc = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return in_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC, whatever zone a session or a caller gave it; a naive one holds UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def join(window: str | None, content: str, snapshot: bytes) -> bytes:

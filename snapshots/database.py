@@ -1,4 +1,4 @@
-"""Database engines: one per role, opened by the process that uses it, always in UTC."""
+"""Database engines: one per role, opened by the process that uses it, with pinned session settings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import create_engine as sqlalchemy_engine
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
 
-from snapshots import read_deadline
+from snapshots import read_deadline, sessions
 from snapshots.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -52,16 +53,21 @@ def connect(
     name: str = "activity",
     connect_timeout_s: int = 10,
     read_deadline_s: float | None = None,
+    keeps_session: bool = True,
     **options: Any,  # noqa: ANN401  # SQLAlchemy's own
 ) -> Engine:
-    """Return an engine on `url` whose sessions speak UTC (R4) and are named `name` in pg_stat_activity.
+    """Return an engine on `url` whose sessions have pinned settings, UTC among them (`snapshots.sessions`).
 
-    With `read_deadline_s` a statement that the server leaves unanswered for so long raises OperationalError. It is
-    longer than statement_timeout, with which a server that runs ends the statement itself.
+    They are named `name` in pg_stat_activity. Connecting raises SessionSettingsError when the settings do not hold.
+    `keeps_session` is False where a pooler in transaction mode may stand between: nothing is then set for a session,
+    and each transaction pins the settings itself (`api.reader`). With `read_deadline_s` a statement that the server
+    leaves unanswered for so long raises OperationalError. It is longer than statement_timeout, with which a server that
+    runs ends the statement itself.
     """
     arguments: dict[str, Any] = {
         "application_name": name,
-        "options": "-c TimeZone=UTC",
+        # Before the environment's PGCLIENTENCODING, and before what the role or the database has.
+        "client_encoding": "utf8",
         "connect_timeout": connect_timeout_s,
         # A network that swallows packets is noticed within this, and not after hours.
         "tcp_user_timeout": _SILENCE_MS,
@@ -74,6 +80,9 @@ def connect(
     engine = sqlalchemy_engine(
         normalise(url), connect_args=arguments, **{"pool_pre_ping": True, "hide_parameters": True, **options}
     )
+    if keeps_session:
+        # Ahead of SQLAlchemy's own first look, which takes the default isolation level down.
+        event.listen(engine, "connect", sessions.pin, insert=True)
     if read_deadline_s is not None:
         read_deadline.keep(engine, read_deadline_s)
     return engine

@@ -94,6 +94,11 @@ class Server:
                 conn.execute(text(f"create role {login} login password '{self.password}' in role {group}"))
         return self.cluster.url(login, self.password, str(make_url(url).database))
 
+    def administer(self, *statements: str) -> None:
+        """Run statements as the superuser, each in a transaction of its own."""
+        for statement in statements:
+            _execute(self._superuser, statement)
+
     def stop(self) -> None:
         """Close what was opened and stop the cluster, if it was started."""
         for name in ("shared_engine", "_superuser"):

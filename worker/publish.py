@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import SmallInteger, cast, delete, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from snapshots.body import in_utc
 from snapshots.items import ITEMS
 from snapshots.tables import freshness
 from worker import queries
@@ -36,7 +37,7 @@ def publish(conn: Connection, publication: Publication, settings: Settings) -> R
 
     Must run in the transaction that staged it, with the locks of the scope held.
     """
-    conn.execute(select(func.signals.ensure_history_partition(publication.as_of.date())))
+    conn.execute(select(func.signals.ensure_history_partition(in_utc(publication.as_of).date())))
     counts = conn.execute(queries.load("publish_snapshot").text, _parameters(publication, settings)).one()
     item_rows = 0
     if counts.tenants_changed:

@@ -14,6 +14,7 @@ from psycopg2.errorcodes import SERIALIZATION_FAILURE
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
+from snapshots.body import in_utc
 from snapshots.errors import sqlstate
 from snapshots.facts import fact_state
 from snapshots.tables import freshness
@@ -289,7 +290,7 @@ def _reported(result: RefreshResult | None, refresh_id: int, signal: str) -> Ref
         signal,
         refresh_id,
         result.method,
-        result.as_of.isoformat(),
+        in_utc(result.as_of).isoformat(),
         result.marks,
         result.tenants_seen,
         result.tenants_changed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, select, text
 
+from snapshots.body import in_utc
 from snapshots.movement import item_state, signal_change
 from snapshots.triage import triage, triage_event
 from snapshots.webhooks import dead_letter
@@ -49,7 +50,7 @@ def prune(engine: Engine, settings: Settings) -> PruneResult:
 
 def _roll_partitions(engine: Engine, keep_days: int) -> int:
     with engine.connect() as conn:
-        today: date = conn.execute(select(func.clock_timestamp())).scalar_one().date()
+        today: date = in_utc(conn.execute(select(func.clock_timestamp())).scalar_one()).date()
     for ahead in range(DAYS_AHEAD + 1):
         _alone(engine, select(func.signals.ensure_history_partition(today + timedelta(days=ahead))))
     return int(_alone(engine, select(func.signals.drop_history_before(today - timedelta(days=keep_days)))))

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from ops.arguments import INSTANT
 from snapshots import database, settings
+from snapshots.body import in_utc
 from snapshots.errors import ActivityError, SettingsError
 from snapshots.signals import check_signal
 from worker import backtest as backtesting
@@ -110,7 +111,7 @@ def _report(replays: Sequence[Replay], decided: dict[Item, str]) -> Iterator[str
     for each in replays:
         stored = "-" if each.stored is None else len(each.stored)
         added, removed = each.candidate - each.current, each.current - each.candidate
-        moment = each.at.isoformat()
+        moment = in_utc(each.at).isoformat()
         counts = f"{len(each.current):>8} {len(each.candidate):>9} {len(added):>6} {len(removed):>7} {stored:>7}"
         yield f"{moment:25} {counts}"
     current = frozenset[backtesting.Item]().union(*(each.current for each in replays))

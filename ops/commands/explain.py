@@ -56,6 +56,7 @@ def _findings(signals: Sequence[str], tenant: str | None) -> Iterator[Finding]:
             database.url_of(current, "reader"),
             name="activity explain",
             read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
+            keeps_session=False,
         )
         yield from chain.from_iterable(live_findings(reader, current, each, counted) for each in tenants)
         reader.dispose()

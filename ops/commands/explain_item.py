@@ -77,7 +77,12 @@ def _key_of(found: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
 def _engine(current: Settings, role: database.Role, *, is_autocommit: bool = False) -> Engine:
     level = "AUTOCOMMIT" if is_autocommit else "READ COMMITTED"
     return database.connect(
-        database.url_of(current, role), name="activity explain-item", read_deadline_s=60, isolation_level=level
+        database.url_of(current, role),
+        name="activity explain-item",
+        read_deadline_s=60,
+        # The reader's statements pin their settings themselves: a pooler may stand between.
+        keeps_session=role != "reader",
+        isolation_level=level,
     )
 
 

@@ -2,101 +2,39 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from falcon.testing import Result, TestClient
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import OperationalError
 
 from api.app import Surroundings, create_app
-from ops.embedded.account import server_account
-from snapshots.database import connect
 from snapshots.settings import Settings
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE
 from snapshots.source import TENANT_SETTING
+from tests import pooler
 from tests.api.arrange import OTHER_TENANT, PREFIX, TENANT, Api, Moment
 from tests.factories import insert_run
-from tests.ops.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
     from tests.postgres import Server
 
-_PATIENCE_S: Final = 20.0
 _TURNS: Final = 40
-_CONFIGURATION: Final = """
-[databases]
-* = host={host}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = plain
-auth_file = {folder}/users
-pool_mode = transaction
-default_pool_size = 1
-ignore_startup_parameters = options
-"""
 
 
 @pytest.fixture(scope="module")
 def pooled(server: Server, api_database: str) -> Iterator[dict[str, Engine]]:
     """Yield engines by role whose clients share one connection of PostgreSQL, as PgBouncer hands it out."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not installed (a Debian package)")
     logins = {role: make_url(server.url_as(role, api_database)) for role in (READER_ROLE, AUTHENTICATOR_ROLE)}
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        pooler = _start(program, Path(folder), port, list(logins.values()))
-        engines = {role: _engine(url, port) for role, url in logins.items()}
-        try:
-            _wait(engines[READER_ROLE])
-            yield engines
-        finally:
-            for engine in engines.values():
-                engine.dispose()
-            pooler.terminate()
-            pooler.wait(_PATIENCE_S)
-
-
-def _start(program: str, folder: Path, port: int, logins: list[URL]) -> subprocess.Popen[bytes]:
-    folder.chmod(0o755)  # whoever the pooler runs as
-    configuration = folder / "pgbouncer.ini"
-    configuration.write_text(_CONFIGURATION.format(host=logins[0].query["host"], port=port, folder=folder))
-    (folder / "users").write_text("".join(f'"{url.username}" "{url.password}"\n' for url in logins))
-    (folder / "users").chmod(0o644)
-    return subprocess.Popen([program, "-q", str(configuration)], **server_account().options)
-
-
-def _engine(url: URL, port: int) -> Engine:
-    """Return an engine as the read layer has them, with several clients of the pooler."""
-    through = url.set(host="127.0.0.1", port=port, query={})
-    return connect(
-        through, pool_size=8, pool_pre_ping=False, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
-    )
-
-
-def _wait(engine: Engine) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            with engine.connect():
-                return
-        except OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with pooler.pooled(list(logins.values())) as engines:
+        yield dict(zip(logins, engines, strict=True))
 
 
 @pytest.fixture
@@ -117,7 +55,7 @@ def api_behind(api: Api, pooled: dict[str, Engine]) -> Api:
 
 def patiently(api: Api, path: str, tenant: str, params: dict[str, str]) -> Result:
     """Ask again while there is no room: a connection is all that there is for everybody."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + pooler.PATIENCE_S
     while True:
         result = api.get(path, tenant=tenant, params=params)
         if result.status_code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:

@@ -35,6 +35,7 @@ REVISIONS: Final = (
     "105_ingested_traces",
     "106_present_snapshot",
     "107_receiver_health",
+    "108_session_settings",
 )
 
 

@@ -82,7 +82,8 @@ written_item as (
                         state,
                         status,
                         case
-                            when isfinite(started_at) then to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                            when isfinite(started_at)
+                                then to_char(started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                         end as started_at,
                         (
                             select row_to_json(contributions)
@@ -162,7 +163,7 @@ select
     || '],"total_attention_items":' || tenant_queue.qualifying_count
     || ',"abandoned_items":' || tenant_queue.abandoned_count
     || ',"weights_version":' || to_json(cast(:weights_version as text))
-    || ',"generated_at":"' || to_char(cast(:as_of as timestamptz), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || ',"generated_at":"' || to_char(cast(:as_of as timestamptz) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     || '","parameters":' || cast(:stated_parameters as text)
     || case
         when cast(:extras as boolean)
@@ -170,8 +171,10 @@ select
                 select cast(row_to_json(instants) as text)
                 from (
                     select
-                        to_char(other_signal.patterns_as_of, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as patterns,
-                        to_char(other_signal.cost_as_of, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as cost
+                        to_char(
+                            other_signal.patterns_as_of at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+                        ) as patterns,
+                        to_char(other_signal.cost_as_of at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as cost
                 ) as instants
             )
         else ''

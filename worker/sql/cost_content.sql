@@ -135,7 +135,7 @@ silent_agents as (
                         select
                             agent_id,
                             baseline_run_count as baseline_runs,
-                            to_char(baseline_last_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as last_run_at
+                            to_char(baseline_last_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as last_run_at
                     ) as silent
                 ) as text
             ), ',' order by place

@@ -192,7 +192,7 @@ marked_list as (
         array_agg(
             '"fingerprint":"' || compared_item.fingerprint
             || '","movement":{"first_seen_at":"'
-            || to_char(compared_item.first_seen_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+            || to_char(compared_item.first_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
             || '","since_previous":"'
             || case compared_item.kind when 'worsened' then 'rose' else coalesce(compared_item.kind, 'same') end || '"'
             order by compared_item.position
