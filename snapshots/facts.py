@@ -76,6 +76,13 @@ fact_state = Table(
     Column("as_of", Instant, nullable=False, comment="The instant that the facts of the slot hold for"),
     Column("capture", Text, nullable=False, comment="Fingerprint of the triggers that have marked every change since"),
     Column("rules", Text, nullable=False, comment="Rule version and parameters that the facts were made with"),
+    Column(
+        "replaced",
+        ARRAY(Text),
+        nullable=False,
+        server_default="{}",
+        comment="Hashes of the rules that made the facts before, the latest first",
+    ),
     PrimaryKeyConstraint("signal", "slot"),
     CheckConstraint("slot between 0 and 63", name="known_slot"),
     postgresql_with={"fillfactor": "50"},

@@ -27,7 +27,7 @@ READING: Final = tuple(name for name in CAPABILITIES if name != "activity.triage
 INGEST_CAPABILITY: Final = "activity.ingest"
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "108_session_settings"
+SCHEMA_REVISION: Final = "111_refresh_owners"
 #: What stands in the version table while the schema is detached from the host's tables.
 DETACHED: Final = "detached"
 

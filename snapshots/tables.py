@@ -83,6 +83,8 @@ refresh = Table(
     Index(None, "signal", "refresh_id"),
     # Serves `signals.prune`.
     Index(None, "requested_at"),
+    # Serves the search for refreshes of lost workers.
+    Index("ix_refresh_running", "signal", postgresql_where=text("state = 'running'")),
 )
 
 #: The view of the ledger that the reader may see: how refreshes went, not for whom.

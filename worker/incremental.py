@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import SmallInteger, cast, delete, func, literal, select, union
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import func, select, union
 
-from snapshots.facts import fact_state
 from snapshots.tables import snapshot
-from worker import marks, queries, stage
+from worker import fact_rules, marks, queries, stage
 from worker.facts import compute
 from worker.marks import START
 from worker.publication import Publication
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from snapshots.settings import Settings
     from worker.results import RefreshResult
@@ -81,7 +79,7 @@ def refresh_batch(conn: Connection, order: Order, settings: Settings, instant: I
     """
     stage.prepare(conn)
     capture = marks.fingerprint(conn, order.signal)
-    since = _facts_as_of(conn, order, settings, capture, instant)
+    since = fact_rules.hold_since(conn, order.signal, order.shard.slots, settings, (instant.as_of, capture))
     if order.tenants is not None:
         return Batch(_refresh_tenants(conn, order, settings, instant, keep=since is not None), START)
     if since is None or capture is None:
@@ -111,14 +109,14 @@ def reconcile(conn: Connection, order: Order, settings: Settings, instant: Insta
 def discard_marks(conn: Connection, order: Order) -> int:
     """Consume marks unread and return how many: the full recompute that must come next reads every row anyway."""
     stage.prepare(conn)
-    _forget(conn, order)
+    fact_rules.invalidate(conn, order.signal, order.shard.slots)
     return marks.take(conn, order.signal, order.shard, limit=order.limit).marks
 
 
 def must_read_all(conn: Connection, order: Order, settings: Settings, as_of: datetime) -> bool:
     """Tell whether it is not certain that every change since the facts were made is marked."""
     capture = marks.fingerprint(conn, order.signal)
-    return _facts_as_of(conn, order, settings, capture, Instant(as_of, 0)) is None
+    return fact_rules.hold_since(conn, order.signal, order.shard.slots, settings, (as_of, capture)) is None
 
 
 def _refresh_changed(conn: Connection, order: Order, settings: Settings, instant: Instant, known: _Known) -> Batch:
@@ -132,7 +130,7 @@ def _refresh_changed(conn: Connection, order: Order, settings: Settings, instant
     compute(conn, order.signal, scope, parameters, keep=True)
     publication = _publication(order, instant, scope)
     result = publish(conn, publication, settings)
-    _remember(conn, order, settings, instant, known.capture)
+    fact_rules.remember(conn, order.signal, order.shard.slots, settings, (instant.as_of, known.capture))
     is_last = order.limit is None or taken.marks < order.limit
     is_drained = is_last and order.after == START
     if is_drained:
@@ -148,12 +146,13 @@ def _refresh_all(
     scope = Scope("every", order.shard, excluded=order.excluded)
     taken = marks.take(conn, order.signal, order.shard)
     compute(conn, order.signal, scope, _parameters(order, settings, instant), keep=capture is not None)
-    publication = _publication(order, instant, scope)
+    is_renewed = fact_rules.are_other(conn, order.signal, order.shard.slots, settings)
+    publication = replace(_publication(order, instant, scope), is_renewed=is_renewed)
     result = publish(conn, publication, settings)
     if capture is None:
-        _forget(conn, order)
+        fact_rules.forget(conn, order.signal, order.shard.slots)
     else:
-        _remember(conn, order, settings, instant, capture)
+        fact_rules.remember(conn, order.signal, order.shard.slots, settings, (instant.as_of, capture))
     period_s = settings.period_s(order.signal.name, is_captured=capture is not None)
     confirm(conn, publication, settings, period_s=period_s)
     return replace(result, marks=taken.marks)
@@ -182,47 +181,6 @@ def _parameters(order: Order, settings: Settings, instant: Instant, *, only_chan
         only_changed=only_changed,
         excluded=() if order.tenants is not None else order.excluded,
     )
-
-
-def _facts_as_of(
-    conn: Connection, order: Order, settings: Settings, capture: str | None, instant: Instant
-) -> datetime | None:
-    """Return the instant that the facts hold for, in the slot where it is earliest; None when they must be made anew.
-
-    They must when some slot has none, when a change since may be unmarked, when the rules are other ones, and when the
-    database's clock was set back.
-    """
-    known = select(func.count(), func.min(fact_state.c.as_of)).where(
-        _of_shard(order),
-        fact_state.c.capture == literal(capture),
-        fact_state.c.rules == order.signal.rules(settings),
-        fact_state.c.as_of <= instant.as_of,
-    )
-    slots, as_of = conn.execute(known).one()
-    return as_of if slots == len(order.shard.slots) else None
-
-
-def _of_shard(order: Order) -> ColumnElement[bool]:
-    return (fact_state.c.signal == order.signal.name) & fact_state.c.slot.in_(order.shard.slots)
-
-
-def _remember(conn: Connection, order: Order, settings: Settings, instant: Instant, capture: str) -> None:
-    """Write down what the facts hold for from now on."""
-    values = {
-        "signal": literal(order.signal.name),
-        "slot": func.unnest(cast(order.shard.slots, ARRAY(SmallInteger))),
-        "as_of": literal(instant.as_of),
-        "capture": literal(capture),
-        "rules": literal(order.signal.rules(settings)),
-    }
-    statement = insert(fact_state).from_select(list(values), select(*values.values()))
-    moved = {name: statement.excluded[name] for name in ("as_of", "capture", "rules")}
-    conn.execute(statement.on_conflict_do_update(index_elements=["signal", "slot"], set_=moved))
-
-
-def _forget(conn: Connection, order: Order) -> None:
-    """Have the next refresh read every row."""
-    conn.execute(delete(fact_state).where(_of_shard(order)))
 
 
 def _drifted(conn: Connection, signal: str, fence: int) -> int:

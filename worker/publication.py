@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Which signal, as of when, for whom, and under which fence number."""
+    """Which signal, as of when, for whom, and under which fence number.
+
+    `is_renewed` marks the first publication under other rules: content that ages with the clock is written anew.
+    """
 
     signal: Signal
     as_of: datetime
     fence: int
     refresh_id: int
     scope: Scope
+    is_renewed: bool = False

@@ -55,7 +55,7 @@ def publish(conn: Connection, publication: Publication, settings: Settings) -> R
 
 def _parameters(publication: Publication, settings: Settings) -> dict[str, object]:
     signal, as_of, scope = publication.signal, publication.as_of, publication.scope
-    bound = signal.bound(settings, as_of)
+    rescore_before = signal.bound(settings, as_of).get("rescore_before", NEVER)
     return {
         "signal": signal.name,
         "every_tenant": scope.extent == "every",
@@ -63,7 +63,7 @@ def _parameters(publication: Publication, settings: Settings) -> dict[str, objec
         "shard": scope.shard.number,
         "shards": scope.shard.count,
         "as_of": as_of,
-        "rescore_before": bound.get("rescore_before", NEVER),
+        "rescore_before": as_of if publication.is_renewed and signal.moves_with_clock else rescore_before,
         "rule_version": signal.rule_version,
         "window_json": signal.window_json(settings, as_of),
         "fence": publication.fence,

@@ -30,6 +30,7 @@ _IMPURE: Final = re.compile(
 )
 _WRITES: Final = re.compile(r"\b(?:insert\s+into|update\s+\w|delete\s+from|merge\s+into)", re.IGNORECASE)
 _COMMENT_OR_LITERAL: Final = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
+_LITERAL_OR_LAYOUT: Final = re.compile(r"('(?:[^']|'')*')|(?:--[^\n]*|/\*.*?\*/|\s)+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Query:
     grain: str
     params: tuple[str, ...]
     text: TextClause
+
+    @property
+    def meaning(self) -> str:
+        """Return the statement without comments and layout: two queries with the same text compute the same."""
+        return _LITERAL_OR_LAYOUT.sub(lambda found: found.group(1) or " ", self.text.text).strip()
 
 
 @cache

@@ -18,7 +18,7 @@ from snapshots.body import in_utc
 from snapshots.errors import sqlstate
 from snapshots.facts import fact_state
 from snapshots.tables import freshness
-from worker import ledger, locks, marks, quarantine
+from worker import fact_rules, ledger, locks, marks, quarantine
 from worker.aside import retry_due, set_aside
 from worker.errors import TenantDataError, first_line, translated
 from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
@@ -100,6 +100,10 @@ def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Setti
                 if not attempt.is_manual:
                     ledger.mark_coalesced(books, attempt.refresh_id)
                 return None
+            if _is_replaced(conn, attempt, slots, settings):
+                if not attempt.is_manual:
+                    ledger.mark_coalesced(books, attempt.refresh_id)
+                return None
             instant = _instant(conn)
             if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
                 return None
@@ -117,6 +121,19 @@ def _slots(conn: Connection, attempt: Attempt) -> Sequence[int]:
         tenant = func.unnest(list(attempt.tenants)).column_valued("tenant")
         slot = func.signals.slot_of(tenant)
         return conn.execute(select(slot).distinct().order_by(slot)).scalars().all()
+
+
+def _is_replaced(conn: Connection, attempt: Attempt, slots: Sequence[int], settings: Settings) -> bool:
+    """Tell whether workers of a newer version refresh these slots; a request then stays for one of them to take up."""
+    with conn.begin():
+        is_replaced = fact_rules.are_replaced(conn, SIGNALS[attempt.signal], slots, settings)
+    if is_replaced:
+        _log.warning(
+            "refresh signal=%s id=%s: left to workers with other rules (another version, or other settings)",
+            attempt.signal,
+            attempt.refresh_id,
+        )
+    return is_replaced
 
 
 def _instant(conn: Connection) -> Instant:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Column, Text, any_, func, select, tuple_
 
+from worker import queries
 from worker.shards import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy import ColumnElement, Table, TableClause
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Another one, and facts and answers are made anew: the extra fields changed their meaning.
 EXTRAS_VERSION: Final = "1.0"
+#: The instant for which the binds of a signal are hashed: any will do, as long as it stays the same.
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def in_stage(column: ColumnElement[object], noted: Column[object]) -> ColumnElement[bool]:
@@ -147,9 +152,23 @@ class Signal:
         }
 
     def rules(self, settings: Settings) -> str:
-        """Return what the facts depend on besides the source rows: another text, and they are made anew."""
+        """Return what the facts depend on besides the source rows: another text, and they are made anew.
+
+        The hash of the query files and of every bind makes each change of them another text, whatever `rule_version`
+        says.
+        """
         extras = _json(self._extras(settings)) if settings.extras else "without extras"
-        return f"{self.rule_version} {_json(self.stated(settings))} {extras}"
+        return f"{self.rule_version} {_json(self.stated(settings))} {extras} {self._digest(settings)}"
+
+    @property
+    def query_names(self) -> tuple[str, ...]:
+        """Return the query files that the facts and the content come from, in a fixed order."""
+        reloads = (step.kept.reload for step in self.steps if step.kept is not None)
+        return (*(step.query for step in self.steps), *(name for name in reloads if name is not None), self.clock)
+
+    def _digest(self, settings: Settings) -> str:
+        binds = json.dumps(self.parameters(settings, _EPOCH), default=str, sort_keys=True)
+        return hashlib.sha256(f"{_texts_digest(self.query_names)} {binds}".encode()).hexdigest()[:32]
 
     def _extras(self, settings: Settings) -> Mapping[str, object]:
         return {"extras_version": EXTRAS_VERSION, **({} if self.extras is None else self.extras(settings))}
@@ -157,6 +176,12 @@ class Signal:
     def window_json(self, settings: Settings, as_of: datetime) -> str | None:
         """Return the `window` member for `as_of` as JSON; None where the signal has none."""
         return None if self.window is None else _json(self.window(settings, as_of))
+
+
+@cache
+def _texts_digest(names: tuple[str, ...]) -> str:
+    texts = [queries.load(name).meaning for name in names]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def plain(number: float) -> float:
