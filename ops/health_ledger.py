@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy import and_, case, func, or_, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from ops import health_ingest
@@ -57,7 +57,13 @@ _WAITING_LOOK_BACK_S: Final = 86_400
 #: How many tenants have a snapshot, by signal and slot.
 Crowds = dict[str, dict[int, int]]
 
-_DURATION: Final = func.extract("epoch", refresh.c.finished_at - refresh.c.started_at)
+#: A lost worker ended at an unknown instant: its attempt ended when another noticed.
+_DURATION: Final = case(
+    (
+        refresh.c.error_class.is_distinct_from("WorkerLost"),
+        func.extract("epoch", refresh.c.finished_at - refresh.c.started_at),
+    )
+)
 _SHARD: Final = (refresh.c.signal, refresh.c.shards, refresh.c.shard)
 
 

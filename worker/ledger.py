@@ -7,12 +7,14 @@ connection in autocommit mode.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import and_, func, or_, select, text, update
 
+from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import refresh
 from worker.errors import first_line
+from worker.locks import LOCK_CLASS
 from worker.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -22,6 +24,36 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from worker.results import RefreshResult
+
+#: The slots of a row are those of its shard, or of the tenants that it names.
+_CLOSE_LOST: Final = text("""
+update signals.refresh
+set state = 'failed', finished_at = clock_timestamp(), error_class = 'WorkerLost', error = 'the worker ended'
+where
+    state = 'running'
+    and refresh_id is distinct from cast(:besides as bigint)
+    and exists (
+        select
+        from generate_series(0, cast(:slots as integer) - 1) as slot
+        where
+            case
+                when tenants is null then slot % shards = shard
+                else slot in (select signals.slot_of(tenant) from unnest(tenants) as tenant)
+            end
+            and not exists (
+                select from pg_catalog.pg_locks
+                where
+                    pg_locks.locktype = 'advisory'
+                    and pg_locks.database = (select oid from pg_catalog.pg_database where datname = current_database())
+                    and pg_locks.classid = cast(:lock_class as bigint)
+                    and pg_locks.objid
+                    = cast(:slots as bigint) * (array_position(cast(:signals as text[]), signal) - 1) + slot
+                    and pg_locks.objsubid = 2
+                    and pg_locks.granted
+                    and pg_locks.pid <> pg_backend_pid()
+            )
+    )
+""")
 
 Mode = Literal["tick", "reconcile", "manual"]
 
@@ -136,6 +168,16 @@ def close_abandoned(conn: Connection, *, older_than_s: int) -> int:
         and_(refresh.c.state == "requested", is_scheduled, refresh.c.requested_at < limit),
     )
     return int(conn.execute(update(refresh).where(lost).values(values | {"error": "the worker ended"})).rowcount)
+
+
+def close_lost(conn: Connection, *, besides: int | None = None) -> int:
+    """Fail the attempts under way whose worker's session is gone, and return how many; `besides` is left alone.
+
+    A worker holds the locks of all its slots from before its row says running until after it says otherwise. One that
+    is free, or that this session holds, is of a worker that was lost.
+    """
+    binds = {"lock_class": LOCK_CLASS, "slots": SLOTS, "signals": list(SIGNALS), "besides": besides}
+    return int(conn.execute(_CLOSE_LOST, binds).rowcount)
 
 
 def delete_older_than(conn: Connection, days: int) -> int:

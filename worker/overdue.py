@@ -28,6 +28,9 @@ def take_up(engine: Engine, settings: Settings) -> bool:
     what the request raises, once the ledger says so.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
+        lost = ledger.close_lost(books)
+        if lost:
+            _log.warning("rescue: the workers of %d refreshes were lost", lost)
         waiting = ledger.overdue(books, older_than_s=OVERDUE_S, at_most=_AT_MOST)
     for refresh_id in waiting:
         if refresh_requested(engine, refresh_id, settings, waits=False) is not None:

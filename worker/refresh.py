@@ -104,7 +104,7 @@ def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Setti
                 if not attempt.is_manual:
                     ledger.mark_coalesced(books, attempt.refresh_id)
                 return None
-            instant = _instant(conn)
+            instant = _instant(conn, besides=attempt.refresh_id)
             if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
                 return None
             result = _work(conn, attempt, settings, instant)
@@ -136,8 +136,11 @@ def _is_replaced(conn: Connection, attempt: Attempt, slots: Sequence[int], setti
     return is_replaced
 
 
-def _instant(conn: Connection) -> Instant:
+def _instant(conn: Connection, *, besides: int | None = None) -> Instant:
+    """Draw an instant under the locks; with `besides`, at the begin of that attempt, close those of lost workers."""
     with conn.begin():
+        if besides is not None:
+            ledger.close_lost(conn, besides=besides)
         return Instant(*draw_fence(conn))
 
 
@@ -151,6 +154,8 @@ def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Insta
         result = _reconciled(conn, _without_quarantined(conn, order), settings).after(result)
     if order.excluded:
         retry_due(conn, order, settings, _instant(conn), since=instant.as_of)
+        left_out = _without_quarantined(conn, order).excluded
+        return replace(result, tenants_failed=len(left_out))
     return result
 
 
