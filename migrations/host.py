@@ -13,6 +13,7 @@ from sqlalchemy import text
 from migrations import mapping as mappings
 from migrations import sources
 from migrations.mapping import Absent, Constant
+from migrations.sources import NUMBER
 from snapshots.errors import SchemaMismatchError
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ where
 """)
 #: The names of ours that PostgreSQL reads as words of its own where they stand alone.
 _WORDS: Final = frozenset({"timestamp"})
+#: A numeric as a double: too small is 0, too large is not finite. The cast alone would raise an error.
+_DOUBLE: Final = (
+    "case when {value} between -1e308 and 1e308"
+    " then cast(case when {value} >= 1e-307 or {value} <= -1e-307 then {value} else 0 end as double precision)"
+    " else cast(case when {value} > 0 then 'Infinity' when {value} < 0 then '-Infinity' end as double precision) end"
+)
 _PLAIN: Final = frozenset({sources.SCHEMA, *sources.TABLES, *(c for t in sources.TABLES.values() for c in t.columns)})
 
 
@@ -88,12 +95,20 @@ class Source:
     def converted(self, name: str, row: str | None = None) -> str:
         """Return our column as an expression of a type that will do."""
         value, column = self.value(name, row), self.table.columns[name]
-        return f"cast({value} as {column.kind.sql_type})" if self.is_cast(name) else value
+        if not self.is_cast(name):
+            return value
+        if column.kind is NUMBER and self.host_type(name) == "numeric":
+            return _DOUBLE.format(value=value)
+        return f"cast({value} as {column.kind.sql_type})"
+
+    def host_type(self, name: str) -> str | None:
+        """Return the type of the host's column; None where there is none."""
+        one = self.field(name)
+        return self.found.types.get(one) if self.found is not None and isinstance(one, str) else None
 
     def is_cast(self, name: str) -> bool:
         """Tell whether the host's column is of a type that a view has to cast: no index of the host's serves it."""
-        one = self.field(name)
-        host_type = self.found.types.get(one) if self.found is not None and isinstance(one, str) else None
+        host_type = self.host_type(name)
         return host_type is not None and host_type not in self.table.columns[name].kind.fits
 
     def faults(self) -> Sequence[str]:

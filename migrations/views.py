@@ -67,6 +67,10 @@ class View:
         run_one(conn, f"create view {SCHEMA}.{self.name} {_filled(conn, self.definition)}")
         conn.exec_driver_sql(f"grant select on {SCHEMA}.{self.name} to {self.role}")
 
+    def replace(self, conn: Connection) -> None:
+        """Bring the query of the view to what this version makes of it; its columns and grants stay."""
+        run_one(conn, f"create or replace view {SCHEMA}.{self.name} {_filled(conn, self.definition)}")
+
 
 #: Of revision 097.
 SOURCE: Final = (

@@ -15,7 +15,7 @@ from rich.console import Console
 from sqlalchemy import func, select
 
 from snapshots.errors import ActivityError, BrokerUnavailableError, SettingsError
-from snapshots.tables import refresh, snapshot
+from snapshots.tables import quarantine, refresh, snapshot
 from worker import ledger
 from worker.app import create_app
 from worker.limits import set_limits
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from snapshots.settings import Settings
 
 POLL_S: Final = 0.2
+#: Tenants in quarantine that are named.
+_SHOWN: Final = 10
 
 
 def request(  # noqa: PLR0913  # one argument per option of the command
@@ -72,11 +74,11 @@ def request(  # noqa: PLR0913  # one argument per option of the command
 def wait(engine: Engine, requested: Mapping[int, str], *, timeout_s: int) -> None:
     """Poll the ledger until every requested refresh is over, and print each one's end.
 
-    Raises ActivityError when one failed or is not over in time.
+    Raises ActivityError when one failed, left out a tenant or is not over in time.
     """
     deadline = time.monotonic() + timeout_s
     open_ids = dict(requested)
-    failures = []
+    failures, incomplete = [], set()
     with (
         engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books,
         Console(stderr=True).status("waiting for the workers"),
@@ -85,12 +87,28 @@ def wait(engine: Engine, requested: Mapping[int, str], *, timeout_s: int) -> Non
             for row in _finished(books, list(open_ids)):
                 click.echo(f"{open_ids.pop(row.refresh_id)}: {_describe(row)}")
                 failures += [row.signal] if row.state == "failed" else []
+                incomplete |= {row.signal} if row.tenants_failed else set()
             if open_ids:
                 time.sleep(POLL_S)
     if open_ids:
         raise ActivityError(f"{', '.join(open_ids.values())}: not done after {timeout_s} s; are workers up?")
     if failures:
         raise ActivityError(f"{', '.join(failures)}: the refresh failed")
+    with engine.connect() as conn:
+        left_out = [told for signal in sorted(incomplete) for told in _quarantined(conn, signal)]
+    if left_out:
+        raise ActivityError("; ".join(left_out))
+
+
+def _quarantined(conn: Connection, signal: str) -> Iterator[str]:
+    """Yield which tenants of a signal are in quarantine, if any still is."""
+    is_signal = quarantine.c.signal == signal
+    tenants = conn.execute(select(quarantine.c.tenant_id).where(is_signal).order_by(quarantine.c.tenant_id)).scalars()
+    found = list(tenants)
+    if found:
+        shown, more = ", ".join(found[:_SHOWN]), len(found) - _SHOWN
+        count = "1 tenant is" if len(found) == 1 else f"{len(found)} tenants are"
+        yield f"{signal}: succeeded, but {count} quarantined: {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def _finished(books: Connection, ids: Sequence[int]) -> Sequence[Row[Any]]:
@@ -102,7 +120,8 @@ def _describe(row: Row[Any]) -> str:
     if row.state == "failed":
         return f"failed: {row.error_class}: {row.error}"
     drift = "" if row.drift is None else f", {row.drift} repaired"
-    return f"{row.state}, {row.tenants_changed or 0} of {row.tenants_seen or 0} tenants changed{drift}"
+    failed = f", {row.tenants_failed} left out" if row.tenants_failed else ""
+    return f"{row.state}, {row.tenants_changed or 0} of {row.tenants_seen or 0} tenants changed{drift}{failed}"
 
 
 def print_differences(

@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Double, Numeric, and_, cast, func, select
+from sqlalchemy import Double, Numeric, and_, case, cast, func, or_, select
 
 from api.explaining.wording import plain, rounded_money
 from api.summaries import UNKNOWN
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row, Select
+    from sqlalchemy import ColumnElement, Row, Select
 
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(days=7)
 #: A cost beyond this is not finite to the rule (R4a).
 _LARGEST: Final = 1e150
+#: What is nearer to 0 counts as 0.
+_SMALLEST: Final = Decimal("1e-307")
 
 
 def stored(tenant_id: str, key: Mapping[str, Any]) -> Select[*tuple[Any, ...]]:
@@ -40,7 +42,7 @@ def live(
     current = and_(run.started_at >= as_of - _DAY, run.started_at <= as_of)
     baseline = and_(run.completed_at >= as_of - _WEEK, run.completed_at < as_of - _DAY, run.started_at <= as_of)
     cost = cast(run.estimated_cost_usd, Numeric)
-    p95 = func.percentile_cont(0.95).within_group(cast(run.estimated_cost_usd, Double))
+    p95 = func.percentile_cont(0.95).within_group(_double(run.estimated_cost_usd))
     wanted = [
         run.tenant_id == tenant_id,
         func.coalesce(run.agent_id, UNKNOWN) == key["agent_id"],
@@ -58,6 +60,11 @@ def live(
         p95.filter(baseline).label("baseline_p95"),
         func.count().filter(baseline).label("baseline_run_count"),
     ).where(*wanted)
+
+
+def _double(cost: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the cost as a double, and what is too small for one as 0, as the query of the signal does."""
+    return cast(case((or_(cost >= _SMALLEST, cost <= -_SMALLEST), cost), else_=0), Double)
 
 
 def account(rows: Sequence[Row[Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Rules that the facts were made with before, so that workers of two versions do not undo each other's facts.
 
-And an index of the refreshes under way, so that those of lost workers are found at once.
+Also an index of the refreshes under way, and views that read numbers of every size from a host's numeric columns.
 
 Revision ID: 111_refresh_owners
 Revises: 108_session_settings
@@ -8,9 +8,18 @@ Revises: 108_session_settings
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alembic import op
 
-from migrations import statements
+from migrations import host, statements
+from migrations.sources import NUMBER, TABLES
+from migrations.views import SOURCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migrations.host import Source
 
 revision = "111_refresh_owners"
 down_revision = "108_session_settings"
@@ -20,6 +29,21 @@ depends_on = None
 
 def upgrade() -> None:
     statements.run("111_refresh_owners")
+    conn = op.get_bind()
+    found = host.read(conn)
+    for view in SOURCE:
+        if view.name in _converting(found):
+            view.replace(conn)
+
+
+def _converting(found: Mapping[str, Source]) -> set[str]:
+    """Return the views that read a double from a numeric column."""
+    return {
+        table.view
+        for table in TABLES.values()
+        for column in table.columns.values()
+        if column.kind is NUMBER and found[table.name].host_type(column.name) == "numeric"
+    }
 
 
 def downgrade() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--signal", "signals", multiple=True, help="A signal to refresh; repeatable; default all.")
 @click.option("--tenant", "tenants", multiple=True, type=TENANT, help="A tenant to refresh; repeatable; default all.")
 @click.option("--full", is_flag=True, help="Compare with all source rows, and repair.")
-@click.option("--wait", is_flag=True, help="Wait until the workers are done; exit 1 when one failed.")
+@click.option("--wait", is_flag=True, help="Wait until the workers are done; exit 1 on a failure.")
 @click.option("--timeout", default=600, show_default=True, type=click.IntRange(1), help="Seconds to wait at most.")
 @click.option("--dry-run", is_flag=True, help="Publish nothing; print the difference from what is published.")
 @click.option("--as-of", type=INSTANT, help="With --dry-run: compute as of this instant, RFC 3339 with a zone.")

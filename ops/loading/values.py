@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import uuid
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -55,7 +56,7 @@ def text_of(kind: str, value: object) -> str:
     if isinstance(value, bool):
         if kind == "bool":
             return "true" if value else "false"
-    elif isinstance(value, int | float) and kind in _NUMBERS and math.isfinite(value):
+    elif kind in _NUMBERS and (isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))):
         return repr(value)
     elif isinstance(value, datetime) and kind in _INSTANTS:
         return value.isoformat()
@@ -120,6 +121,19 @@ def _number(text: str) -> str:
     return text
 
 
+def _float(largest: float, smallest: float) -> Check:
+    """Return the check of a binary number: what is nearer to 0 than it can say is 0."""
+
+    def check(text: str) -> str:
+        number = float(_number(text))
+        is_infinity = "inf" in text.lower()
+        if abs(number) > largest and not is_infinity:
+            raise ValueError(f"number from -{largest:g} to {largest:g}")
+        return "0" if abs(number) < smallest else text
+
+    return check
+
+
 def _boolean(text: str) -> str:
     known = _BOOLEANS.get(text.lower())
     if known is None:
@@ -163,8 +177,8 @@ def _document(text: str) -> str:
 _CHECKS: Final[Mapping[str, Check]] = {
     "bool": _boolean,
     "date": _date,
-    "float4": _number,
-    "float8": _number,
+    "float4": _float(3.4028234e38, 1.1754944e-38),
+    "float8": _float(sys.float_info.max, sys.float_info.min),
     "json": _document,
     "jsonb": _document,
     "numeric": _number,

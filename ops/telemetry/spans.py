@@ -124,4 +124,7 @@ def _number(value: object) -> float | int | None:
             value = float(value) if len(value) <= CODE_CHARACTERS else None
         except ValueError:
             return None
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    if isinstance(value, int):
+        # One of hundreds of digits is finite, and too large to ask of as a float.
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else None

@@ -10,7 +10,9 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from migrations import capture
+from ops.recomputing import wait
 from snapshots.database import connect
+from snapshots.errors import ActivityError
 from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, quarantine, refresh, snapshot
@@ -269,3 +271,25 @@ def test_the_search_ends_when_everybody_fails() -> None:
 
     assert len(found) > MOST_CULPRITS
     assert len(tried) < 1_000
+
+
+def test_waiting_for_a_recompute_names_the_tenants_that_were_left_out(engine: Engine) -> None:
+    poison(engine, "cost", BAD)
+    asked = request(engine, "cost")
+    refresh_requested(engine, asked, SETTINGS)
+
+    with pytest.raises(ActivityError, match="cost: succeeded, but 1 tenant is quarantined: bad"):
+        wait(engine, {asked: "cost"}, timeout_s=5)
+
+
+def test_waiting_for_a_recompute_that_healed_a_tenant_succeeds(engine: Engine) -> None:
+    poison(engine, "cost", BAD)
+    run_refresh(engine, "cost", SETTINGS)
+    heal(engine, "cost")
+    asked = request(engine, "cost")
+    refresh_requested(engine, asked, SETTINGS)
+
+    wait(engine, {asked: "cost"}, timeout_s=5)
+
+    with engine.connect() as conn:
+        assert last_attempt(conn) == ("succeeded", 0)

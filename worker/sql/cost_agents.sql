@@ -48,10 +48,15 @@ agent_week as (
             agent_id,
             completed_at,
             cast(estimated_cost_usd as numeric) as cost_usd,
-            -- What a double cannot square would fail the refresh of every tenant: it counts as not finite.
+            -- What a double cannot square would fail the refresh of every tenant: it counts as not finite. What is too
+            -- small for a double counts as 0.
             case
                 when estimated_cost_usd between -1e150 and 1e150
-                    then cast(estimated_cost_usd as double precision)
+                    then cast(
+                        case
+                            when estimated_cost_usd >= 1e-307 or estimated_cost_usd <= -1e-307 then estimated_cost_usd else 0
+                        end as double precision
+                    )
             end as cost,
             started_at >= cast(:current_start as timestamptz)
             and started_at <= cast(:as_of as timestamptz) as is_current,
@@ -129,7 +134,11 @@ agent_week as (
                     cast(estimated_cost_usd as numeric) as cost_usd,
                     case
                         when estimated_cost_usd between -1e150 and 1e150
-                            then cast(estimated_cost_usd as double precision)
+                            then cast(
+                                case
+                                    when estimated_cost_usd >= 1e-307 or estimated_cost_usd <= -1e-307 then estimated_cost_usd else 0
+                                end as double precision
+                            )
                     end as cost,
                     started_at >= cast(:current_start as timestamptz)
                     and started_at <= cast(:as_of as timestamptz) as is_current,
@@ -314,7 +323,11 @@ cross join
                     run_id,
                     case
                         when estimated_cost_usd between -1e150 and 1e150
-                            then cast(estimated_cost_usd as double precision)
+                            then cast(
+                                case
+                                    when estimated_cost_usd >= 1e-307 or estimated_cost_usd <= -1e-307 then estimated_cost_usd else 0
+                                end as double precision
+                            )
                     end as cost
                 from (
                     -- By their end, which is in the index of an agent's runs, as the start is not; each end by itself,

@@ -89,7 +89,16 @@ select
     judged_agent.z_score,
     case
         when judged_agent.baseline_stddev > 0 and judged_agent.z_score > cast(:z_threshold as numeric) then true
-        when judged_agent.current_avg_cost > judged_agent.baseline_p95 then true
+        when
+            -- What is too small for a double is 0 in the percentile too.
+            cast(
+                case
+                    when judged_agent.current_avg_cost >= 1e-307 or judged_agent.current_avg_cost <= -1e-307
+                        then judged_agent.current_avg_cost
+                    when judged_agent.current_avg_cost is not null then 0
+                end as double precision
+            ) > judged_agent.baseline_p95
+            then true
         else false
     end as is_anomaly,
     judged_agent.non_finite_costs,
