@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from worker import quarantine
+from worker.errors import release
 from worker.incremental import refresh_batch
 from worker.limits import set_limits
 from worker.quarantine import MOST_CULPRITS, is_of_data
@@ -53,6 +54,7 @@ def retry_due(conn: Connection, order: Order, settings: Settings, instant: Insta
                 raise
             with conn.begin():
                 quarantine.note(conn, order.signal.name, quarantine.Culprit(tenant, ex), settings)
+            release(ex, is_handled=True)
 
 
 def _culprits(conn: Connection, order: Order, settings: Settings, instant: Instant) -> list[quarantine.Culprit]:
@@ -81,6 +83,7 @@ def _error_of(conn: Connection, order: Order, settings: Settings, instant: Insta
     except DBAPIError as ex:
         if not is_of_data(ex):
             raise
+        release(ex, is_handled=True)
         return ex
     finally:
         transaction.rollback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Final
 
 from snapshots.errors import NOT_THERE, ActivityError, SchemaMismatchError, sqlstate
@@ -25,3 +26,21 @@ def translated(error: Exception) -> Exception:
     if sqlstate(error) not in NOT_THERE:
         return error
     return SchemaMismatchError(f"{first_line(error)}; is the schema detached, or of another version?")
+
+
+def release(error: BaseException, *, is_handled: bool = False) -> None:
+    """Let go of what the frames hold in which `error` and its causes arose; the lines of the traceback stay.
+
+    Of one that `is_handled` the traceback goes too: its frames hold their callers, one of which may hold the error.
+
+    An error that a frame of its own traceback names in a variable, as SQLAlchemy's do, lives with every result and
+    statement of those frames until a full collection, which is rare in a process as large as a worker.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        if is_handled:
+            one.__traceback__ = None
+        one = one.__cause__ or one.__context__

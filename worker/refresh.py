@@ -20,7 +20,7 @@ from snapshots.facts import fact_state
 from snapshots.tables import freshness
 from worker import fact_rules, ledger, locks, marks, quarantine
 from worker.aside import retry_due, set_aside
-from worker.errors import TenantDataError, first_line, translated
+from worker.errors import TenantDataError, first_line, release, translated
 from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
 from worker.limits import set_limits
 from worker.marks import START
@@ -73,11 +73,11 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
         try:
             return _locked(engine, books, attempt, settings)
         except Exception as ex:
-            error = translated(ex)
-            _note_failure(autocommit, attempt, error)
-            if error is ex:
+            release(ex)
+            _note_failure(autocommit, attempt, translated(ex))
+            if translated(ex) is ex:
                 raise
-            raise error from ex
+            raise translated(ex) from ex
 
 
 def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
@@ -178,6 +178,7 @@ def _drained(conn: Connection, order: Order, settings: Settings, instant: Instan
         result = _drain(conn, order, settings, instant)
     except DBAPIError as ex:
         failed = set_aside(conn, order, settings, instant, ex)
+        release(ex)
         if order.tenants is not None:
             rest = [tenant for tenant in order.tenants if tenant not in failed]
             if rest:
@@ -231,6 +232,7 @@ def _reconciled(conn: Connection, order: Order, settings: Settings, tries: int =
         if sqlstate(ex) == SERIALIZATION_FAILURE and tries > 1:
             return _reconciled(conn, order, settings, tries - 1)
         failed = set_aside(conn, order, settings, _instant(conn), ex)
+        release(ex)
         return _reconciled(conn, replace(order, excluded=[*order.excluded, *failed]), settings)
     return replace(result, tenants_failed=len(order.excluded))
 
