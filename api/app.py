@@ -34,8 +34,9 @@ from api.resources.session import Session
 from api.resources.snapshots import Route, SignalSnapshot
 from api.resources.triage import Triage
 from api.triage import Desk
+from api.visibility import Proof
 from api.watch import Watch
-from snapshots.signals import SCHEMA_REVISION
+from snapshots.signals import READER_ROLE, SCHEMA_REVISION, TRIAGE_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,14 +93,15 @@ class Surroundings:
 def create_app(reader: Engine, authenticator: Engine, settings: Settings, around: Surroundings | None = None) -> Front:
     """Return the application. `reader` and `authenticator` are engines of those two roles."""
     around = around or Surroundings()
-    rows = Reader(reader, settings.live_timeout_ms, around.reader_watch)
-    look_ups = Reader(reader, LOOK_UP_TIMEOUT_MS, around.reader_watch)
+    proof = Proof(READER_ROLE, around.timer)
+    rows = Reader(reader, settings.live_timeout_ms, around.reader_watch, proof)
+    look_ups = Reader(reader, LOOK_UP_TIMEOUT_MS, around.reader_watch, proof)
     gate = gate_of(authenticator, settings, around)
     limit = PortionedLimit(settings.rate_limit_snapshots)
     metrics = Metrics(around.metrics_folder)
     records = Records(metrics, None if around.log is None else Lines(around.log, metrics.count_lost_lines))
     app = _framework(settings)
-    _add_service(app, look_ups, settings, around)
+    _add_service(app, Reader(reader, LOOK_UP_TIMEOUT_MS, around.reader_watch), settings, around)
     if settings.metrics:
         app.add_route("/metrics", Numbers(metrics, SnapshotAges(look_ups, around.clock), records))
     _add_live(app, Guard(gate, live_limit(settings, around.timer)), rows, settings, around)
@@ -145,7 +147,10 @@ def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings, 
 
 
 def _add_triage(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
-    writer = None if around.triage is None else Reader(around.triage, LOOK_UP_TIMEOUT_MS, around.reader_watch)
+    writer = None
+    if around.triage is not None:
+        proof = Proof(TRIAGE_ROLE, around.timer)
+        writer = Reader(around.triage, LOOK_UP_TIMEOUT_MS, around.reader_watch, proof)
     app.add_route(f"{PREFIX}/triage", Triage(guard, Desk(writer, rows), around.clock))
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from api.authentication import Gate, KeyRing, Keys
 from api.last_use import LastUse
 from api.reader import LOOK_UP_TIMEOUT_MS, Reader
+from api.visibility import Proof
+from snapshots.signals import AUTHENTICATOR_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,8 @@ def gate_of(authenticator: Engine, settings: Settings, around: Surroundings) -> 
     tokens = tokens_of(settings, around.clock, around.timer)
     if not settings.api_keys:
         return Gate(None, tokens)
-    key_ring = KeyRing(Reader(authenticator, LOOK_UP_TIMEOUT_MS, around.key_watch), around.timer)
+    proof = Proof(AUTHENTICATOR_ROLE, around.timer)
+    key_ring = KeyRing(Reader(authenticator, LOOK_UP_TIMEOUT_MS, around.key_watch, proof), around.timer)
     last_use = LastUse(authenticator, around.timer, around.key_watch, around.aside)
     return Gate(Keys(key_ring, last_use, around.clock), tokens)
 

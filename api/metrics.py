@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapshots.errors import DatabaseUnavailableError
+from snapshots.errors import DatabaseUnavailableError, VisibilityError
 from snapshots.tables import freshness
 
 if TYPE_CHECKING:
@@ -105,6 +105,6 @@ class SnapshotAges(Collector):
             for row in self._reader.rows(_OLDEST):
                 ages.add_metric([row.signal], (self._clock() - row.verified_at).total_seconds())
             up.add_metric([], 1)
-        except (SQLAlchemyError, DatabaseUnavailableError):
+        except (SQLAlchemyError, DatabaseUnavailableError, VisibilityError):
             up.add_metric([], 0)
         yield from (up, ages)

@@ -11,7 +11,14 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.isolation import IsolationError
-from snapshots.errors import NOT_THERE, ActivityError, DatabaseUnavailableError, SchemaMismatchError, sqlstate
+from snapshots.errors import (
+    NOT_THERE,
+    ActivityError,
+    DatabaseUnavailableError,
+    SchemaMismatchError,
+    VisibilityError,
+    sqlstate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +33,11 @@ RETRY_AFTER_S: Final = {
     "query_timeout": 5,
     "schema_mismatch": 5,
     "snapshot_not_ready": 5,
+    "visibility_not_proven": 30,
 }
 
 _QUERY_CANCELED: Final = "57014"
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 
 class ProblemError(ActivityError):
@@ -89,6 +98,8 @@ def _of_ours(ex: Exception) -> ProblemError:
     if isinstance(ex, IsolationError):
         detail = "The database role of this service could see every tenant's rows; its log says how."
         return ProblemError(503, "isolation_not_enforced", detail)
+    if isinstance(ex, VisibilityError):
+        return _unproven()
     return _internal()
 
 
@@ -111,9 +122,16 @@ def _of_database(ex: SQLAlchemyError) -> ProblemError:
         return ProblemError(503, "query_timeout", "The query took longer than this service allows; narrow its filters.")
     if code in NOT_THERE:
         return ProblemError(503, "schema_mismatch", "The database is not at the revision that this version needs.")
+    if code == _INSUFFICIENT_PRIVILEGE:
+        return _unproven()
     if isinstance(ex, OperationalError | InterfaceError | PoolTimeoutError):
         return _unavailable()
     return _internal()
+
+
+def _unproven() -> ProblemError:
+    detail = "The database may hide rows from this service, so that it cannot tell what there is; its log says why."
+    return ProblemError(503, "visibility_not_proven", detail)
 
 
 def _unavailable() -> ProblemError:

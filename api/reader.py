@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +11,7 @@ from api.watch import Watch, driver_connection
 from snapshots.errors import sqlstate
 from snapshots.sessions import LOCAL_PINS
 from snapshots.source import TENANT_SETTING
+from snapshots.visibility import raise_if_unproven
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Executable, Row
     from sqlalchemy.engine import Engine
     from sqlalchemy.engine.interfaces import DBAPICursor, ExecutionContext
+
+    from api.visibility import Proof
 
 _SCOPE: Final = "activity_scope"
 
@@ -36,14 +39,23 @@ _PREFIX: Final = (
 )
 
 
+class _Scope(NamedTuple):
+    """What goes ahead of a statement: the values of the settings, and the proof where one is due."""
+
+    settings: Mapping[str, str]
+    proof: str
+
+
 class Reader:
     """Runs statements through an engine, each under its tenant and a statement_timeout of `timeout_ms`."""
 
-    def __init__(self, engine: Engine, timeout_ms: int, watch: Watch | None = None) -> None:
+    def __init__(self, engine: Engine, timeout_ms: int, watch: Watch | None = None, proof: Proof | None = None) -> None:
         """Take the engine: one that commits by itself spares each read two round trips. Others may use it too.
 
-        `watch` ends reads whose server has not even said that their time is up.
+        `watch` ends reads whose server has not even said that their time is up. `proof` goes ahead of a read when it
+        is due; without one nothing proves that rows could have been seen.
         """
+        self._proof = proof
         self._engine = engine.execution_options()
         self._timeout_ms = timeout_ms
         self._watch = watch or Watch()
@@ -51,43 +63,54 @@ class Reader:
         event.listen(self._engine, "before_cursor_execute", _scoped, retval=True)
 
     def rows(
-        self, statement: Executable, values: Mapping[str, object] | None = None, *, tenant_id: str = ""
+        self,
+        statement: Executable,
+        values: Mapping[str, object] | None = None,
+        *,
+        tenant_id: str = "",
+        proves: bool = False,
     ) -> Sequence[Row[Any]]:
         """Return the rows of `statement` with its bound `values`, seen as `tenant_id`; as no tenant when it is empty.
 
-        A connection that the server ended while it lay in the pool is replaced, and the statement sent again. Raises
-        DatabaseUnavailableError, without a try, while the server is known not to answer.
+        A connection that the server ended while it lay in the pool is replaced, and the statement sent again. With
+        `proves` the read carries a proof of its own, however young the last one is. Raises VisibilityError where rows
+        could be hidden, and DatabaseUnavailableError, without a try, while the server is known not to answer.
         """
         admitted = self._watch.admit()
-        scope = self._scope(tenant_id, read_only="on")
+        scope = self._scope(tenant_id, read_only="on", proves=proves)
         try:
             return self._read(statement, values, scope)
         except DBAPIError as ex:
             if self._is_final(ex, admitted):
+                raise_if_unproven(ex)
                 raise
         return self._read(statement, values, scope)
 
     def write(self, statement: Executable, values: Mapping[str, object], *, tenant_id: str) -> Sequence[Row[Any]]:
         """Run a statement that writes as `tenant_id`, once: sent again it might be done twice.
 
-        Raises DatabaseUnavailableError, without a try, while the server is known not to answer.
+        Raises VisibilityError where rows could be hidden, and DatabaseUnavailableError, without a try, while the
+        server is known not to answer.
         """
         admitted = self._watch.admit()
         try:
             return self._read(statement, values, self._scope(tenant_id, read_only="off"))
         except DBAPIError as ex:
             self._is_final(ex, admitted)
+            raise_if_unproven(ex)
             raise
 
-    def _scope(self, tenant_id: str, *, read_only: str) -> Mapping[str, str]:
-        return {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms), "scope_read_only": read_only}
+    def _scope(self, tenant_id: str, *, read_only: str, proves: bool = False) -> _Scope:
+        settings = {"scope_tenant": tenant_id, "scope_timeout": str(self._timeout_ms), "scope_read_only": read_only}
+        return _Scope(settings, "" if self._proof is None else self._proof.due(always=proves))
 
-    def _read(
-        self, statement: Executable, values: Mapping[str, object] | None, scope: Mapping[str, str]
-    ) -> Sequence[Row[Any]]:
+    def _read(self, statement: Executable, values: Mapping[str, object] | None, scope: _Scope) -> Sequence[Row[Any]]:
+        began_at = None if self._proof is None or not scope.proof else self._proof.begin()
         with self._engine.connect() as connection, self._watch.wait(driver_connection(connection), self._patience_s):
             found = connection.execute(statement, values, execution_options={_SCOPE: scope}).all()
         self._watch.note_answer()
+        if self._proof is not None and began_at is not None:
+            self._proof.note(began_at)
         return found
 
     def _is_final(self, ex: DBAPIError, admitted: float) -> bool:
@@ -110,4 +133,4 @@ def _scoped(
     scope = context.execution_options.get(_SCOPE)
     if scope is None:
         return statement, parameters
-    return _PREFIX + statement, {**parameters, **scope}
+    return _PREFIX + scope.proof + statement, {**parameters, **scope.settings}

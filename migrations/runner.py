@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from migrations import host, ingest
 from migrations import mapping as mappings
+from migrations import repair as repairing
 from migrations.roles import ensure_roles
 from snapshots.database import connect, normalise, url_of
 from snapshots.errors import ActivityError, SchemaMismatchError
@@ -60,6 +61,24 @@ def _open_source(owner: URL) -> None:
     try:
         with engine.begin() as conn:
             ingest.open_source(conn)
+    finally:
+        engine.dispose()
+
+
+def repair(settings: Settings) -> list[str]:
+    """Make the roles and the parts of the schema that are missing again; return what was done.
+
+    Raises SchemaMismatchError where the schema is not at the newest revision, and ActivityError for what no statement
+    brings back.
+    """
+    owner = url_of(settings, "owner")
+    ensure_roles(owner)
+    engine = connect(owner, name="activity migrate")
+    try:
+        with only_migrator(owner):
+            check(owner)
+            with engine.begin() as conn:
+                return repairing.repair(conn)
     finally:
         engine.dispose()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from snapshots import catalogue
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -133,7 +135,10 @@ class IngestHealth:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseHealth:
-    """What PostgreSQL tells; `ingest` is None where no traces are taken in."""
+    """What PostgreSQL tells; `ingest` is None where no traces are taken in.
+
+    `schema_faults` names the parts of schema signals that are missing or differ; nothing at an older revision.
+    """
 
     signals: Sequence[SignalHealth]
     attempts: Sequence[Attempts]
@@ -141,6 +146,7 @@ class DatabaseHealth:
     waiting: Sequence[Waiting]
     quarantine: Sequence[Quarantined]
     ingest: IngestHealth | None = None
+    schema_faults: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +198,12 @@ class Report:
 
     @property
     def is_fresh(self) -> bool:
-        """Tell whether every signal has been confirmed within its time, by a clock that goes forward."""
+        """Tell whether every signal has been confirmed within its time, by a clock that goes forward.
+
+        Nothing is fresh while parts of the schema are missing: rows could be hidden.
+        """
+        if self.database.schema_faults:
+            return False
         return not any(signal.is_stale or signal.clock_set_back for signal in self.database.signals)
 
     @property
@@ -200,7 +211,9 @@ class Report:
         """Return what a person has to look into; nothing when all is well."""
         signals = [problem for signal in self.database.signals for problem in _problems(signal)]
         ingest = self.database.ingest.problems if self.database.ingest else []
-        return [*signals, *ingest, *self.broker.problems]
+        faults = self.database.schema_faults
+        schema = [catalogue.as_sentence(faults)] if faults else []
+        return [*schema, *signals, *ingest, *self.broker.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values; instants are still datetimes."""

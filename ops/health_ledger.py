@@ -21,8 +21,9 @@ from ops.health import (
     Spread,
     Waiting,
 )
+from snapshots import catalogue
 from snapshots.body import STALE_GRACE
-from snapshots.signals import SIGNALS, SLOTS
+from snapshots.signals import DETACHED, SCHEMA_REVISION, SIGNALS, SLOTS
 from snapshots.tables import freshness, quarantine, refresh, snapshot
 from worker import marks
 from worker.registry import SIGNALS as SIGNAL_RULES
@@ -44,6 +45,8 @@ _LISTED: Final = 1000
 STATEMENT_TIMEOUT_S: Final = 5
 _STATEMENT_LIMIT: Final = text(f"select set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)")
 _HAS_QUARANTINE: Final = text("select to_regclass('signals.quarantine')")
+_HAS_REVISION: Final = text("select to_regclass('signals.alembic_version') is not null")
+_REVISION: Final = text("select version_num from signals.alembic_version")
 _SCORED: Final = text(
     "select percentile_disc(array[0.5, 0.95, 0.99, 1]) within group (order by as_of desc)"
     " from signals.snapshot where signal = :signal"
@@ -71,6 +74,17 @@ def begin(conn: Connection) -> None:
     """Have the transaction of `conn` see one state of the database, and take no longer than it should."""
     conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     conn.execute(_STATEMENT_LIMIT)
+
+
+def schema_faults(conn: Connection) -> Sequence[str]:
+    """Return the parts of the schema that are missing or differ, and the host's tables that hide rows.
+
+    A schema of another revision is not judged: `activity migrate` comes first.
+    """
+    found = conn.execute(_REVISION).scalar() if conn.execute(_HAS_REVISION).scalar_one() else None
+    if found not in {SCHEMA_REVISION, DETACHED, None}:
+        return ()
+    return [*catalogue.faults(catalogue.read(conn)), *catalogue.source_faults(conn)]
 
 
 def crowds(conn: Connection) -> Crowds:

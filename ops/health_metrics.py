@@ -61,6 +61,9 @@ def _of_exporter(readings: Readings) -> Iterator[Metric]:
     yield _gauge("exporter_database_up", "Whether PostgreSQL told its part.", (), [((), database is not None)])
     up = broker.answers if broker.is_configured else None
     yield _gauge("exporter_broker_up", "Whether the broker told its part; absent without one.", (), [((), up)])
+    yield _gauge(
+        "schema_faults", "Parts of schema signals that are missing or differ.", (), [((), readings.schema_faults)]
+    )
     took = {"database": readings.database_took_s, "broker": readings.broker_took_s}
     yield _gauge(
         "exporter_reading_seconds", "How long the last reading took.", ("source",), [((k,), v) for k, v in took.items()]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ops import health_ledger
 from ops.health import BrokerHealth, DatabaseHealth, Report
 from ops.health_broker import Broker
-from snapshots import database
+from snapshots import catalogue, database
+from snapshots.errors import VisibilityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +37,13 @@ _GIVING_UP: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What was read last; `database` is None when PostgreSQL did not answer. Durations in seconds."""
+    """What was read last; `database` is None when PostgreSQL did not answer, or may hide rows. Durations in seconds."""
 
     database: DatabaseHealth | None
     broker: BrokerHealth
     database_took_s: float
     broker_took_s: float
+    schema_faults: int | None = None
 
 
 class Watch:
@@ -72,21 +74,32 @@ class Watch:
 
     def _read(self) -> Readings:
         start = self._timer()
+        found, faults = None, None
         try:
             found = self._database()
-        except SQLAlchemyError:
-            found = None
+        except (SQLAlchemyError, VisibilityError):
+            pass
+        else:
+            faults = len(found.schema_faults)
+            # Numbers of what may be hidden would read as an empty system.
+            found = None if faults else found
         between = self._timer()
         broker = self._broker.read()
-        return Readings(found, broker, between - start, self._timer() - between)
+        return Readings(found, broker, between - start, self._timer() - between, faults)
 
     def _database(self) -> DatabaseHealth:
         with self._engine.connect() as conn:
             health_ledger.begin(conn)
+            faults = health_ledger.schema_faults(conn)
             if (start := self._timer()) >= self._crowds_until:
                 self._crowds = health_ledger.crowds(conn)
                 self._crowds_until = start + _CROWDS_KEPT * (self._timer() - start)
-            return health_ledger.read(conn, self._settings, self._crowds)
+            try:
+                return replace(health_ledger.read(conn, self._settings, self._crowds), schema_faults=faults)
+            except DBAPIError:
+                if faults:
+                    raise VisibilityError(catalogue.as_sentence(faults)) from None
+                raise
 
 
 def connect(settings: Settings, name: str) -> Engine:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: SQLSTATE of a schema, a table or a column that is not there: detached, or of another revision than we need.
-NOT_THERE: Final = frozenset({"3F000", "42P01", "42703"})
+#: SQLSTATE of a schema, a table, a column or a function that is not there: detached, or of another revision.
+NOT_THERE: Final = frozenset({"3F000", "42P01", "42703", "42883"})
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -43,3 +43,7 @@ class UnknownSignalError(ActivityError):
 
 class QueryDeclarationError(ActivityError):
     """A `.sql` file does not declare what it uses, or uses what it does not declare."""
+
+
+class VisibilityError(ActivityError):
+    """Rows may exist that this session cannot see, so that "nothing found" would prove nothing."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
+from snapshots import visibility
 from snapshots.body import join
-from snapshots.signals import check_signal
+from snapshots.signals import WORKER_ROLE, check_signal
 from worker.limits import set_limits
 from worker.registry import SIGNALS
 from worker.stage import stage_content, stage_signal
@@ -26,10 +27,12 @@ _UNPUBLISHED: Final = b"null"
 def compute(conn: Connection, signal: str, tenant: str, settings: Settings, as_of: datetime) -> bytes:
     """Return the body of `signal` for `tenant` as of `as_of`, as the API sends it, with `snapshot: null`.
 
-    Its statements have the limits of a refresh. Raises UnknownSignalError. Nothing is left once the transaction ends.
+    Its statements have the limits of a refresh. Raises UnknownSignalError, and VisibilityError where
+    rows could be hidden. Nothing is left once the transaction ends.
     """
     rule = SIGNALS[check_signal(signal)]
     set_limits(conn, settings)
+    visibility.prove(conn, WORKER_ROLE)
     stage_signal(conn, rule, settings, as_of, [tenant])
     found = conn.execute(select(stage_content.c.tenant_id, stage_content.c.content)).all()
     contents: dict[str, str] = {row.tenant_id: row.content for row in found}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Text, any_, column, delete, func, literal, select, table, text, union, update
 
+from snapshots import catalogue, visibility
+from snapshots.catalogue import OWNER
 from snapshots.facts import dirty_trace, fact_state, trace_fact
 from snapshots.signals import SIGNALS
 from snapshots.tables import SCHEMA, refresh
@@ -53,9 +55,12 @@ def erase(engine: Engine, tenant: str) -> Erasure:
     """Remove `tenant` from every table of ours; waits for the refreshes of its slot that are under way.
 
     The next refresh of its slot reads every row, since what it knew of the slot's changes is gone too. Needs the owner.
+    Raises VisibilityError where rows of the tenant could be hidden.
     """
     with engine.connect() as conn, ExitStack() as stack:
         with conn.begin():
+            visibility.prove(conn, OWNER)
+            catalogue.check_source(conn)
             slot = conn.execute(select(func.signals.slot_of(tenant))).scalar_one()
         for signal in SIGNALS:
             stack.enter_context(locks.held(conn, signal, [slot]))

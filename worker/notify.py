@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, insert, literal, select, update
 
+from snapshots import visibility
 from snapshots.movement import change_counter, signal_change
+from snapshots.signals import WORKER_ROLE
 from snapshots.webhooks import dead_letter, webhook
 from worker import messages, sending
 from worker.addresses import TargetRefusedError, resolve, target_of
@@ -70,7 +72,11 @@ class Told:
 
 
 def notify(engine: Engine, settings: Settings, means: Means | None = None) -> Told:
-    """Tell every webhook that is due what it has not been told; return the counts."""
+    """Tell every webhook that is due what it has not been told; return the counts.
+
+    Raises VisibilityError where webhooks or changes could be hidden.
+    """
+    visibility.prove_engine(engine, WORKER_ROLE)
     means = means or Means()
     counts = {"delivered": 0, "failed": 0, "dead": 0, "nothing": 0}
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -14,9 +14,11 @@ from psycopg2.errorcodes import SERIALIZATION_FAILURE
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
+from snapshots import visibility
 from snapshots.body import in_utc
 from snapshots.errors import sqlstate
 from snapshots.facts import fact_state
+from snapshots.signals import WORKER_ROLE
 from snapshots.tables import freshness
 from worker import fact_rules, ledger, locks, marks, quarantine
 from worker.aside import retry_due, set_aside
@@ -104,6 +106,8 @@ def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Setti
                 if not attempt.is_manual:
                     ledger.mark_coalesced(books, attempt.refresh_id)
                 return None
+            with conn.begin():
+                visibility.prove(conn, WORKER_ROLE)
             instant = _instant(conn, besides=attempt.refresh_id)
             if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
                 return None

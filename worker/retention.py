@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, select, text
 
+from snapshots import visibility
 from snapshots.body import in_utc
 from snapshots.movement import item_state, signal_change
+from snapshots.signals import WORKER_ROLE
 from snapshots.triage import triage, triage_event
 from snapshots.webhooks import dead_letter
 from worker import ledger
@@ -37,7 +39,11 @@ class PruneResult:
 
 
 def prune(engine: Engine, settings: Settings) -> PruneResult:
-    """Drop the history and the ledger rows that retention no longer keeps; make the partitions of the next days."""
+    """Drop the history and the ledger rows that retention no longer keeps; make the partitions of the next days.
+
+    Raises VisibilityError where rows could be hidden.
+    """
+    visibility.prove_engine(engine, WORKER_ROLE)
     partitions = _roll_partitions(engine, settings.history_days)
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         abandoned = ledger.close_abandoned(books, older_than_s=2 * settings.refresh_timeout_s)

@@ -46,6 +46,7 @@ ERRORS: Final[dict[int, tuple[str, ...]]] = {
         "schema_mismatch",
         "snapshot_not_ready",
         "triage_unavailable",
+        "visibility_not_proven",
     ),
 }
 _ANYWHERE: Final = (405, 413, 414, 500, 503)

@@ -9,7 +9,7 @@ import falcon
 from sqlalchemy import column, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import isolation, wire
+from api import isolation, visibility, wire
 from api.caching import ShortCache
 from api.limits import overloaded
 from api.metrics import CONTENT_TYPE
@@ -92,7 +92,7 @@ class Livez:
 
 
 class Readyz:
-    """GET /readyz: the database answers the reader role, which sees one tenant, at the revision that we need."""
+    """GET /readyz: the schema is whole, at the revision that we need, and shows the reader role one tenant."""
 
     def __init__(self, reader: Reader, schema_revision: str, timer: Callable[[], float]) -> None:
         """Take the revision that the database must be at; the age of snapshots plays no part (R27)."""
@@ -102,7 +102,7 @@ class Readyz:
         self._asking = Lock()
 
     def on_get(self, req: Request, resp: Response) -> None:
-        """Say so, or raise SchemaMismatchError, IsolationError, or what a read raises."""
+        """Say so, or raise SchemaMismatchError, IsolationError, VisibilityError, or what a read raises."""
         found = self._seen.get(SCHEMA) or self._ask()
         if isinstance(found, Exception):
             # Raised anew each time: its traceback would grow by every request.
@@ -129,7 +129,10 @@ class Readyz:
     def _revision(self) -> str | Exception:
         try:
             isolation.check(self._reader)
-            return ", ".join(sorted(row.version_num for row in self._reader.rows(_REVISION))) or "none"
+            found = ", ".join(sorted(row.version_num for row in self._reader.rows(_REVISION))) or "none"
+            if found == self._needed:
+                visibility.check(self._reader)
+            return found  # noqa: TRY300  # what is in the way is returned as well
         except (ActivityError, SQLAlchemyError) as ex:
             return ex
 

@@ -10,10 +10,10 @@ import click
 from sqlalchemy import func, select
 
 from ops.arguments import INSTANT
-from snapshots import database, settings
+from snapshots import database, settings, visibility
 from snapshots.body import in_utc
 from snapshots.errors import ActivityError, SettingsError
-from snapshots.signals import check_signal
+from snapshots.signals import WORKER_ROLE, check_signal
 from worker import backtest as backtesting
 from worker.limits import set_limits
 
@@ -71,6 +71,7 @@ def backtest(  # noqa: PLR0913, PLR0917  # one parameter per option
     )
     with engine.connect() as conn:
         set_limits(conn, current)
+        visibility.prove(conn, WORKER_ROLE)
         moments = _moments(conn, start, end, step)
         asked = backtesting.Rule(signal, tenant, is_robust=rule == "robust")
         if not backtesting.has_runs(conn, tenant):

@@ -8,7 +8,8 @@ import click
 from sqlalchemy import func, select, text
 
 from migrations import capture as triggers
-from snapshots import database, settings
+from snapshots import database, settings, visibility
+from snapshots.signals import WORKER_ROLE
 from snapshots.source import HOST_TABLES
 from worker import marks
 from worker.registry import SIGNALS
@@ -50,6 +51,7 @@ def remove() -> None:
 def status(ctx: click.Context) -> None:
     """Print, per signal, whether its changes are captured and how many marks wait; exit 1 when some are not."""
     engine = database.connect(database.url_of(settings.load(), "worker"), name="activity capture", read_deadline_s=30)
+    visibility.prove_engine(engine, WORKER_ROLE)
     with engine.connect() as conn:
         captured = [_tell(conn, name) for name in SIGNALS]
     engine.dispose()

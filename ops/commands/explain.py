@@ -12,8 +12,8 @@ import click
 from ops.explaining import census
 from ops.explaining.measuring import live_findings, signal_findings
 from ops.explaining.ticking import tick_findings
-from snapshots import database, settings
-from snapshots.signals import SIGNALS, check_signal
+from snapshots import database, settings, visibility
+from snapshots.signals import SIGNALS, WORKER_ROLE, check_signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +44,7 @@ def _findings(signals: Sequence[str], tenant: str | None) -> Iterator[Finding]:
         name="activity explain",
         read_deadline_s=current.refresh_timeout_s + database.GRACE_S,
     )
+    visibility.prove_engine(worker, WORKER_ROLE)
     with worker.connect() as conn:
         counted = census.take(conn)
     tenants, chosen = counted.chosen(tenant), list(dict.fromkeys(signals)) or SIGNALS

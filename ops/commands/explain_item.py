@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +16,11 @@ from api.explaining.explanation import explain
 from api.history import fingerprint_of
 from api.problems import ProblemError
 from api.reader import Reader
+from api.visibility import Proof
 from snapshots import database, settings
 from snapshots.body import ITEM_LISTS
 from snapshots.errors import ActivityError, ArgumentError
+from snapshots.signals import READER_ROLE
 from worker import compute as computation
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ def _explained(current: Settings, tenant: str, fingerprint: str) -> dict[str, An
     try:
         with engine.connect() as conn:
             now: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
-        found = explain(Reader(engine, _PATIENCE_MS), tenant, fingerprint_of(fingerprint, "fingerprint"), now)
+        reader = Reader(engine, _PATIENCE_MS, proof=Proof(READER_ROLE, time.monotonic))
+        found = explain(reader, tenant, fingerprint_of(fingerprint, "fingerprint"), now)
     except ProblemError as ex:
         kind = ArgumentError if ex.status is HTTPStatus.BAD_REQUEST else ActivityError
         raise kind(ex.detail) from None

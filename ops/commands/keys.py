@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.keys import create_key, list_keys, parse_duration, revoke_key, rotate_key
-from snapshots import database, settings
+from snapshots import database, settings, visibility
 from snapshots.body import instant
+from snapshots.catalogue import OWNER
 from snapshots.signals import CAPABILITIES, READING
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _owner() -> Iterator[Connection]:
     )
     try:
         with engine.begin() as conn:
+            visibility.prove(conn, OWNER)
             yield conn
     finally:
         engine.dispose()

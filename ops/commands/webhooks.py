@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ops import webhooks as hooks
-from snapshots import database, settings
+from snapshots import database, settings, visibility
 from snapshots.body import instant
+from snapshots.catalogue import OWNER
 from snapshots.movement import KINDS
 from snapshots.signals import SIGNALS
 from snapshots.webhooks import FORMATS
@@ -96,6 +97,7 @@ def _engine() -> Iterator[Engine]:
     """Yield an engine of the owner."""
     engine = database.connect(database.url_of(settings.load(), "owner"), name="activity webhooks", read_deadline_s=30)
     try:
+        visibility.prove_engine(engine, OWNER)
         yield engine
     finally:
         engine.dispose()

@@ -66,6 +66,7 @@ def diagnose(conn: Connection, mapping: SourceMapping | None = None) -> Diagnosi
 
     ask("server", lambda: server.findings(conn))
     ask("schema", lambda: [server.schema_finding(revision), *_captured(conn, revision)])
+    ask("catalogue", lambda: server.catalogue_findings(conn, revision))
     ask("tables", lambda: schema.findings(conn, sources, known, installed=is_installed))
     ask("rows", lambda: rows.findings(conn, _readable(sources)))
     return diagnosis

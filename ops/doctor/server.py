@@ -10,6 +10,7 @@ from sqlalchemy import text
 from migrations import runner
 from migrations.roles import GROUPS
 from ops.doctor.findings import Finding
+from snapshots import catalogue
 from snapshots.signals import DETACHED
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ def schema_finding(found: str | None) -> Finding:
         advice = "run `activity migrate` of this version"
         return Finding("schema", "suspicious", f"at {found}, and this version needs {runner.head()}", "", advice)
     return Finding("schema", "ok", f"at {found}")
+
+
+def catalogue_findings(conn: Connection, found: str | None) -> Iterator[Finding]:
+    """Yield what is missing of our schema, or hidden from it; a schema of another revision is not judged."""
+    if found not in {runner.head(), DETACHED}:
+        return
+    faults = catalogue.faults(catalogue.read(conn))
+    if faults:
+        effect = "rows could be hidden; the read layer answers 503"
+        yield Finding("schema.parts", "blocked", ", ".join(faults), effect, f"run {catalogue.REPAIR}")
+    else:
+        yield Finding("schema.parts", "ok", f"all {len(catalogue.expected())} are there")
+    for fault in catalogue.source_faults(conn):
+        advice = "give that role BYPASSRLS, or a policy of the table with the condition true"
+        yield Finding("rights.rows", "blocked", fault, "tenants could go missing from every signal", advice)
 
 
 def _version(row: Row[tuple[object, ...]]) -> Finding:

@@ -16,7 +16,7 @@ from ops.receiving.answers import JSON, PROTOBUF, RefusalError
 from ops.receiving.metrics import Waiting
 from ops.receiving.readiness import obstacle
 from ops.receiving.traces import Traces, clock_ns, media_type_of
-from snapshots.errors import ActivityError, DatabaseUnavailableError
+from snapshots.errors import ActivityError, DatabaseUnavailableError, VisibilityError
 
 if TYPE_CHECKING:
     from falcon import Request, Response
@@ -115,6 +115,9 @@ def _known(ex: Exception) -> RefusalError:
         return ex
     if isinstance(ex, falcon.HTTPError):
         return RefusalError(ex.status_code, ex.title or "refused", headers=dict(ex.headers or {}))
+    if isinstance(ex, VisibilityError):
+        _log.warning("rows could be hidden", extra={"cause": str(ex)})
+        return RefusalError(503, "the database may hide rows from the receiver; its log says which", retry_after_s=30)
     if isinstance(ex, (SQLAlchemyError, DatabaseUnavailableError)):
         return RefusalError(503, "the database does not answer", retry_after_s=2)
     _log.error("internal error", exc_info=None if isinstance(ex, ActivityError) else ex)

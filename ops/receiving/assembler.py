@@ -14,6 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from ops.receiving.failures import Failures
 from ops.telemetry.assembling import Assembly, show_live, write_ready
 from ops.telemetry.deriving import derive
+from snapshots import visibility
+from snapshots.errors import VisibilityError
+from snapshots.signals import INGEST_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +72,7 @@ class Assembler:
     def round(self, as_of: datetime | None = None) -> Assembly:
         """Write what is whole, bring up to date what is under way, judge, and forget; `as_of` is the database's now."""
         now = as_of or self._now()
+        self._in_transaction(lambda conn: visibility.prove(conn, INGEST_ROLE))
         done = Assembly()
         while (batch := self._in_transaction(lambda conn: self._write(conn, now))).traces or batch.problems:
             done.add(batch)
@@ -96,7 +100,7 @@ class Assembler:
                 self.round()
             except Exception as ex:  # noqa: BLE001  # a thread that ended would go unnoticed; the next round tries again
                 self.metrics.failed()
-                failures.tell("round failed", ex, is_foreseen=isinstance(ex, SQLAlchemyError))
+                failures.tell("round failed", ex, is_foreseen=isinstance(ex, SQLAlchemyError | VisibilityError))
 
     def start(self) -> threading.Event:
         """Make rounds in a thread of this process; return what stops them."""

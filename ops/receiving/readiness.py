@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import column, select, table
 
 from migrations import host, ingest
+from snapshots import catalogue
 from snapshots.signals import DETACHED, INGEST_ROLE
 from snapshots.tables import SCHEMA
 
@@ -29,6 +30,9 @@ def obstacle(engine: Engine, needed: str) -> str | None:
             return "the schema is detached from the host's tables; `activity attach` brings it back"
         if found != needed:
             return f"the database is at revision {found}; this version needs {needed}"
+        faults = [*catalogue.faults(catalogue.read(conn)), *catalogue.source_faults(conn, INGEST_ROLE)]
+        if faults:
+            return catalogue.as_sentence(faults)
         lacking = ingest.lacking(conn, host.read(conn), INGEST_ROLE)
     if lacking:
         return f"the role that takes traces in may not: {', '.join(lacking)}; `activity migrate` grants it"
