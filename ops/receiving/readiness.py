@@ -30,10 +30,13 @@ def obstacle(engine: Engine, needed: str) -> str | None:
             return "the schema is detached from the host's tables; `activity attach` brings it back"
         if found != needed:
             return f"the database is at revision {found}; this version needs {needed}"
-        faults = [*catalogue.faults(catalogue.read(conn)), *catalogue.source_faults(conn, INGEST_ROLE)]
-        if faults:
-            return catalogue.as_sentence(faults)
         lacking = ingest.lacking(conn, host.read(conn), INGEST_ROLE)
+        faults = catalogue.faults(catalogue.read(conn))
+        hidden = catalogue.source_faults(conn, INGEST_ROLE)
     if lacking:
         return f"the role that takes traces in may not: {', '.join(lacking)}; `activity migrate` grants it"
+    if hidden:
+        return catalogue.source_sentence(hidden)
+    if faults:
+        return catalogue.as_sentence(faults)
     return None
