@@ -27,7 +27,7 @@ from snapshots.settings import Settings
 from snapshots.signals import SIGNALS
 from snapshots.source import HOST_TABLES
 from snapshots.tables import created_object, quarantine, refresh, snapshot, snapshot_history
-from worker import marks
+from worker import capture_trust, marks
 from worker.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
@@ -275,13 +275,11 @@ def _ledger(conn: Connection, bundle: Bundle) -> object:
 
 
 def _capture(conn: Connection, _bundle: Bundle) -> object:
-    signals = {
-        name: {
-            "is_captured": marks.fingerprint(conn, RULES[name]) is not None,
-            "marks_waiting": marks.backlog(conn, RULES[name], at_most=1_000_000),
-        }
-        for name in SIGNALS
-    }
+    signals = {}
+    for name in SIGNALS:
+        trust = capture_trust.read(conn, RULES[name])
+        waiting = marks.backlog(conn, RULES[name], at_most=1_000_000)
+        signals[name] = {"is_captured": trust.is_captured, "losses": list(trust.losses), "marks_waiting": waiting}
     return {"tables_with_triggers": capture.captured(conn), "signals": signals}
 
 

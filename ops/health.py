@@ -39,6 +39,7 @@ class SignalHealth:
 
     `age_s` is the time since the oldest slot was confirmed, `lag_s` the time since the instant that it answers for;
     `ages` and `lags` spread the same over `slots` and over `tenants`. Stale is what is older than `stale_after_s`.
+    `capture_losses` says why refreshes read every row; `is_capture_lost` that capture was installed all the same.
     """
 
     signal: str
@@ -58,6 +59,8 @@ class SignalHealth:
     compared: Compared | None
     clock_set_back: bool
     is_captured: bool
+    is_capture_lost: bool
+    capture_losses: Sequence[str]
     marks_waiting: int
     quarantined: int
 
@@ -232,4 +235,7 @@ def _problems(signal: SignalHealth) -> list[str]:
         "the database's clock was set back": signal.clock_set_back,
         f"{signal.quarantined} tenants in quarantine": signal.quarantined > 0,
     }
-    return [f"{signal.signal}: {problem}" for problem, is_there in found.items() if is_there]
+    problems = [problem for problem, is_there in found.items() if is_there]
+    if signal.is_capture_lost:
+        problems += [f"capture is installed, but not relied on: {loss}" for loss in signal.capture_losses]
+    return [f"{signal.signal}: {problem}" for problem in problems]

@@ -25,7 +25,7 @@ from snapshots import catalogue
 from snapshots.body import STALE_GRACE
 from snapshots.signals import DETACHED, SCHEMA_REVISION, SIGNALS, SLOTS
 from snapshots.tables import freshness, quarantine, refresh, snapshot
-from worker import marks
+from worker import capture_trust, marks
 from worker.registry import SIGNALS as SIGNAL_RULES
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def _signal(conn: Connection, name: str, story: _Story) -> SignalHealth:
     period_s = max((slot.period_s for slot in slots), default=None)
     limit_s = None if period_s is None else 2 * period_s + STALE_GRACE.total_seconds()
     ended = refresh.c.signal == name, refresh.c.state.in_(["succeeded", "failed"])
+    trust = capture_trust.read(conn, SIGNAL_RULES[name])
     last = conn.execute(select(refresh).where(*ended).order_by(refresh.c.refresh_id.desc()).limit(1)).one_or_none()
     return SignalHealth(
         signal=name,
@@ -159,7 +160,9 @@ def _signal(conn: Connection, name: str, story: _Story) -> SignalHealth:
         failures_in_a_row=story.failures.get(name, 0),
         compared=story.compared.get(name),
         clock_set_back=name in story.ahead or any(slot.as_of > story.now for slot in slots),
-        is_captured=marks.fingerprint(conn, SIGNAL_RULES[name]) is not None,
+        is_captured=trust.is_captured,
+        is_capture_lost=trust.is_lost,
+        capture_losses=trust.losses,
         marks_waiting=marks.backlog(conn, SIGNAL_RULES[name], at_most=MARKS_COUNTED),
         quarantined=story.quarantined.get(name, 0),
     )

@@ -27,7 +27,7 @@ def _signal(signal: SignalHealth, database: DatabaseHealth) -> Iterator[str]:
     yield f"{signal.signal}: {_freshness(signal)}"
     attempts = [each for each in database.attempts if each.signal == signal.signal]
     yield f"  last hour: {_attempts(attempts)}; last refresh {signal.last_state or 'none'}{_error(signal)}"
-    captured = f"{signal.marks_waiting} marks wait" if signal.is_captured else "changes are not captured"
+    captured = f"{signal.marks_waiting} marks wait" if signal.is_captured else "not captured: full refreshes"
     yield f"  {captured}; {_drift(signal)}"
 
 

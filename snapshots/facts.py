@@ -88,6 +88,20 @@ fact_state = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+#: A row whose `capture` is the present fingerprint has the signal's refreshes read every row.
+capture_doubt = Table(
+    "capture_doubt",
+    metadata,
+    Column("signal", Text, primary_key=True),
+    Column("capture", Text, nullable=False, comment="Fingerprint of the triggers that did not report a change"),
+    Column(
+        "unreported", BigInteger, nullable=False, comment="Keys of the first sample whose facts differed without a mark"
+    ),
+    Column("found_at", Instant, nullable=False),
+    Column("last_found_at", Instant, nullable=False),
+    CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
+)
+
 trace_fact = Table(
     "trace_fact",
     metadata,

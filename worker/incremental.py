@@ -37,6 +37,7 @@ class Order:
     """What a batch is to do: for whom, under which ledger row, from which place of the queue on, and how much of it.
 
     `limit` None takes every mark there is; `excluded` are tenants of the shard that are set aside (worker.quarantine).
+    `is_doubted` tells that refreshes compare all rows, at the slower period, since capture missed a change.
     """
 
     signal: Signal
@@ -46,6 +47,11 @@ class Order:
     after: str = START
     limit: int | None = None
     excluded: Sequence[str] = ()
+    is_doubted: bool = False
+
+    def period_s(self, settings: Settings, *, is_captured: bool = True) -> int:
+        """Return the seconds until the next refresh."""
+        return settings.period_s(self.signal.name, is_captured=is_captured and not self.is_doubted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ def reconcile(conn: Connection, order: Order, settings: Settings, instant: Insta
     compute(conn, order.signal, scope, _parameters(order, settings, again), keep=True)
     publication = _publication(order, again, scope)
     repaired = publish(conn, publication, settings)
-    confirm(conn, publication, settings, period_s=settings.period_s(order.signal.name))
+    confirm(conn, publication, settings, period_s=order.period_s(settings))
     return replace(repaired.after(first), drift=_drifted(conn, order.signal.name, next_fence))
 
 
@@ -134,7 +140,7 @@ def _refresh_changed(conn: Connection, order: Order, settings: Settings, instant
     is_last = order.limit is None or taken.marks < order.limit
     is_drained = is_last and order.after == START
     if is_drained:
-        confirm(conn, publication, settings, period_s=settings.period_s(order.signal.name))
+        confirm(conn, publication, settings, period_s=order.period_s(settings))
     counted = replace(result, method="incremental", marks=taken.marks, is_drained=is_drained)
     return Batch(counted, START if is_last else taken.last)
 
@@ -153,8 +159,7 @@ def _refresh_all(
         fact_rules.forget(conn, order.signal, order.shard.slots)
     else:
         fact_rules.remember(conn, order.signal, order.shard.slots, settings, (instant.as_of, capture))
-    period_s = settings.period_s(order.signal.name, is_captured=capture is not None)
-    confirm(conn, publication, settings, period_s=period_s)
+    confirm(conn, publication, settings, period_s=order.period_s(settings, is_captured=capture is not None))
     return replace(result, marks=taken.marks)
 
 

@@ -64,7 +64,8 @@ def take(conn: Connection, signal: Signal, shard: Shard, *, after: str = START, 
 def fingerprint(conn: Connection, signal: Signal) -> str | None:
     """Return what identifies the triggers that mark the signal's changes; None where some change may go unmarked."""
     query = queries.load("capture_fingerprint")
-    found: str | None = conn.execute(query.text, {"views": list(signal.sources)}).scalar_one()
+    row = conn.execute(query.text, {"views": list(signal.sources)}).one()
+    found: str | None = row.fingerprint
     return found
 
 

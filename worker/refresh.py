@@ -20,7 +20,7 @@ from snapshots.errors import sqlstate
 from snapshots.facts import fact_state
 from snapshots.signals import WORKER_ROLE
 from snapshots.tables import freshness
-from worker import fact_rules, ledger, locks, marks, quarantine
+from worker import capture_trust, fact_rules, ledger, locks, marks, probe, quarantine
 from worker.aside import retry_due, set_aside
 from worker.errors import TenantDataError, first_line, release, translated
 from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
@@ -32,6 +32,7 @@ from worker.shards import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -151,16 +152,56 @@ def _instant(conn: Connection, *, besides: int | None = None) -> Instant:
 def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Instant) -> RefreshResult:
     limit = settings.refresh_batch_marks
     order = Order(SIGNALS[attempt.signal], attempt.refresh_id, attempt.shard, attempt.tenants, limit=limit)
-    order = _without_quarantined(conn, order, is_manual=attempt.is_manual)
+    order = _without_quarantined(conn, _with_doubt(conn, order), is_manual=attempt.is_manual)
     _clear_for_full(conn, order, settings, instant)
     result = _drained(conn, order, settings, instant)
-    if attempt.is_full and attempt.tenants is None and result.method == "incremental" and result.is_drained:
-        result = _reconciled(conn, _without_quarantined(conn, order), settings).after(result)
+    if attempt.tenants is None and result.method == "incremental" and result.is_drained:
+        result = _checked(conn, _without_quarantined(conn, order), settings, result, is_full=attempt.is_full)
     if order.excluded:
         retry_due(conn, order, settings, _instant(conn), since=instant.as_of)
         left_out = _without_quarantined(conn, order).excluded
         return replace(result, tenants_failed=len(left_out))
     return result
+
+
+def _with_doubt(conn: Connection, order: Order) -> Order:
+    """Return the order, marked where capture missed a change of the signal and has not been confirmed since."""
+    with conn.begin():
+        return replace(order, is_doubted=capture_trust.is_doubted(conn, order.signal))
+
+
+def _checked(
+    conn: Connection, order: Order, settings: Settings, result: RefreshResult, *, is_full: bool
+) -> RefreshResult:
+    """Compare a sample with the source, and all rows where that is asked for or capture is doubted."""
+    if not is_full and not order.is_doubted:
+        try:
+            found = _unreported(conn, order, settings, result.as_of)
+        except DBAPIError as ex:
+            # A sampled row breaks a query: the comparison finds its tenant.
+            if not quarantine.is_of_data(ex):
+                raise
+        else:
+            if not found:
+                return result
+            _log.error("refresh signal=%s: capture did not report %d sampled changes", order.signal.name, found)
+            order = replace(order, is_doubted=True)
+    compared = _reconciled(conn, order, settings).after(result)
+    if order.is_doubted:
+        with conn.begin():
+            capture_trust.settle(conn, order.signal, settings, compared)
+    return compared
+
+
+def _unreported(conn: Connection, order: Order, settings: Settings, as_of: datetime) -> int:
+    """Return how many sampled changes were not reported, and note the doubt that they give."""
+    with conn.begin():
+        set_limits(conn, settings)
+        found = probe.unreported(conn, order, settings, as_of, draw_fence(conn)[1])
+    if found:
+        with conn.begin():
+            capture_trust.doubt(conn, order.signal, found)
+    return found
 
 
 def _without_quarantined(conn: Connection, order: Order, *, is_manual: bool = False) -> Order:
@@ -275,7 +316,9 @@ def refresh(  # noqa: PLR0913  # what is refreshed, and what the ledger is told
 def _is_too_early(conn: Connection, signal: str, settings: Settings, shard: Shard) -> bool:
     """Tell whether every row would have to be read, and was read a short while ago."""
     is_captured = select(fact_state.c.slot).where(fact_state.c.signal == signal).limit(1)
-    if conn.execute(is_captured).first() or marks.fingerprint(conn, SIGNALS[signal]):
+    if not capture_trust.is_doubted(conn, SIGNALS[signal]) and (
+        conn.execute(is_captured).first() or marks.fingerprint(conn, SIGNALS[signal])
+    ):
         return False
     age = func.clock_timestamp() - func.min(freshness.c.verified_at)
     limit = settings.period_s(signal, is_captured=False) - settings.period_s(signal)

@@ -183,6 +183,7 @@ _PATTERNS: Final = Signal(
         dirty_trace, stage.stage_dirty_trace, tenant=func.coalesce(dirty_trace.c.tenant_id, _PRESENT_TENANT, "")
     ),
     clock="pattern_clock",
+    probe="pattern_probe",
     sources=("source_trace", "source_step"),
     tenants=_SOURCE_TRACE,
     stated=_patterns_stated,
@@ -202,6 +203,7 @@ _COST: Final = Signal(
     item_stage=stage.stage_cost_item,
     queue=Queue(dirty_agent, stage.stage_dirty_agent, tenant=dirty_agent.c.tenant_id),
     clock="cost_clock",
+    probe="cost_probe",
     sources=("source_run",),
     tenants=_SOURCE_RUN,
     stated=_cost_stated,
@@ -223,6 +225,7 @@ _ATTENTION: Final = Signal(
     item_stage=stage.stage_attention_item,
     queue=Queue(dirty_run, stage.stage_dirty_run, tenant=dirty_run.c.tenant_id),
     clock="attention_clock",
+    probe="attention_probe",
     sources=("source_run",),
     tenants=_SOURCE_RUN,
     stated=_attention_stated,

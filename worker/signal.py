@@ -103,8 +103,8 @@ class Signal:
 
     `stated` is what the content says it was computed with; `bound` are the queries' own binds; `window` is the body's
     `window` member, None where the signal has none; `extras` is what the extra fields were computed with.
-    `queue` and `clock` (a query) say what changed since the last refresh; `sources` are the tables whose triggers fill
-    the queue, `tenants` is where the tenants with rows are found.
+    `queue` and `clock` (a query) say what changed since the last refresh, `probe` (a query) what a tick compares;
+    `sources` are the tables whose triggers fill the queue, `tenants` is where the tenants with rows are found.
     `moves_with_clock` marks content that ages without a change of its rows (R26).
     """
 
@@ -114,6 +114,7 @@ class Signal:
     item_stage: Table
     queue: Queue
     clock: str
+    probe: str
     sources: tuple[str, ...]
     tenants: TableClause
     stated: Callable[[Settings], Mapping[str, object]]

@@ -3,7 +3,7 @@
 Also an index of the refreshes under way, and views that read numbers of every size from a host's numeric columns.
 
 Revision ID: 111_refresh_owners
-Revises: 108_session_settings
+Revises: 109_capture_doubt
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from migrations.host import Source
 
 revision = "111_refresh_owners"
-down_revision = "108_session_settings"
+down_revision = "109_capture_doubt"
 branch_labels = None
 depends_on = None
 

@@ -11,7 +11,7 @@ from migrations import capture as triggers
 from snapshots import database, settings, visibility
 from snapshots.signals import WORKER_ROLE
 from snapshots.source import HOST_TABLES
-from worker import marks
+from worker import capture_trust, marks
 from worker.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def remove() -> None:
 @capture.command()
 @click.pass_context
 def status(ctx: click.Context) -> None:
-    """Print, per signal, whether its changes are captured and how many marks wait; exit 1 when some are not."""
+    """Print, per signal, whether changes are captured, or why not, and the marks that wait; exit 1 if some are not."""
     engine = database.connect(database.url_of(settings.load(), "worker"), name="activity capture", read_deadline_s=30)
     visibility.prove_engine(engine, WORKER_ROLE)
     with engine.connect() as conn:
@@ -78,9 +78,11 @@ def _read_in_full(conn: Connection, views: Sequence[str]) -> str:
 
 def _tell(conn: Connection, name: str) -> bool:
     signal = SIGNALS[name]
-    is_captured = marks.fingerprint(conn, signal) is not None
+    trust = capture_trust.read(conn, signal)
     waiting = marks.backlog(conn, signal, at_most=_COUNTED)
     size = conn.execute(select(func.pg_total_relation_size(f"signals.{signal.queue.table.name}"))).scalar_one()
-    state = "captured" if is_captured else f"NOT captured: {_read_in_full(conn, signal.sources)} read in full"
+    state = "captured" if trust.is_captured else f"NOT captured: {_read_in_full(conn, signal.sources)} read in full"
     click.echo(f"{name}: {state}; {waiting}{'+' if waiting == _COUNTED else ''} marks wait in {size // 1024} kB")
-    return is_captured
+    for loss in trust.losses:
+        click.echo(f"  {loss}")
+    return trust.is_captured

@@ -13,6 +13,8 @@ from ops.doctor import rows, schema, server
 from ops.doctor.findings import Diagnosis, Finding
 from snapshots import database
 from snapshots.signals import DETACHED
+from worker import capture_trust
+from worker.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from migrations.host import Source
     from migrations.mapping import SourceMapping
+    from worker.capture_trust import CaptureTrust
 
 #: Milliseconds that a statement may take, and wait for a lock.
 TIMEOUT_MS: Final = 10_000
@@ -90,6 +93,9 @@ def _asked(conn: Connection, name: str, section: Callable[[], Iterable[Finding]]
 def _captured(conn: Connection, revision: str | None) -> list[Finding]:
     if revision in {None, DETACHED}:
         return []
+    trusts = {name: capture_trust.read(conn, signal) for name, signal in SIGNALS.items()}
+    if any(trust.is_lost for trust in trusts.values()):
+        return [_capture_lost(name, trust) for name, trust in trusts.items() if trust.is_lost]
     captured = capture.captured(conn)
     if captured:
         return [Finding("capture", "ok", f"triggers on {', '.join(captured)}")]
@@ -97,6 +103,16 @@ def _captured(conn: Connection, revision: str | None) -> list[Finding]:
     return [
         Finding("capture", "note", "changes are not captured", "every refresh reads all rows of the windows", advice)
     ]
+
+
+def _capture_lost(signal: str, trust: CaptureTrust) -> Finding:
+    return Finding(
+        f"capture.{signal}",
+        "suspicious",
+        f"capture is installed, but not relied on: {'; '.join(trust.losses)}",
+        "every refresh reads all rows of the windows, at the slower period",
+        "end what writes past the triggers, then `activity capture install`; or `activity capture remove`",
+    )
 
 
 def _readable(sources: Mapping[str, Source]) -> Mapping[str, Source]:

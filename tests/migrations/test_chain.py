@@ -36,6 +36,7 @@ REVISIONS: Final = (
     "106_present_snapshot",
     "107_receiver_health",
     "108_session_settings",
+    "109_capture_doubt",
     "111_refresh_owners",
 )
 

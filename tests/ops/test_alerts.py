@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sqlalchemy import create_engine, func, insert, select, text, update
 
+from migrations import capture
 from snapshots import settings
 from snapshots.facts import dirty_run
 from snapshots.tables import freshness, quarantine, refresh
@@ -76,6 +77,13 @@ def a_tenant_is_set_aside(system: System) -> None:
 def marks_pile_up(system: System) -> None:
     runs = select(func.generate_series(1, 50_000).cast(dirty_run.c.run_id.type), text("'acme'"))
     system.change(lambda conn: conn.execute(insert(dirty_run).from_select(["run_id", "tenant_id"], runs)))
+    system.scrape()
+
+
+def capture_is_disabled_for_a_while(system: System) -> None:
+    capture.install(system.owner)
+    toggle = "alter table runs disable trigger all; alter table runs enable trigger all"
+    system.change(lambda conn: conn.exec_driver_sql(toggle))
     system.scrape()
 
 
@@ -216,6 +224,7 @@ PLANTED: Final[Mapping[str, Callable[[System], None]]] = {
     "ActivityDrift": a_comparison_repaired_something,
     "ActivityQuarantine": a_tenant_is_set_aside,
     "ActivityCaptureBacklog": marks_pile_up,
+    "ActivityCaptureLost": capture_is_disabled_for_a_while,
     "ActivityDatabaseClockSetBack": the_clock_went_back,
     "ActivityNoWorker": nothing_runs,
     "ActivityNoBeat": nothing_runs,
@@ -282,6 +291,15 @@ def test_each_alert_is_planted_and_says_what_is_wrong() -> None:
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"]["summary"]
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_capture_that_works_or_was_never_installed_is_not_alerted_on(system: System, *, is_installed: bool) -> None:
+    if is_installed:
+        capture.install(system.owner)
+    system.scrape()
+
+    assert not system.stored.fires(alerts()["ActivityCaptureLost"], system.now_s)
 
 
 def test_an_alert_on_the_receiver_is_silent_while_all_goes_well(system: System) -> None:

@@ -25,6 +25,7 @@ from tests.worker.agreement import assert_published_equals_staged
 from tests.worker.history import at, runs, step_values, traces, upsert, write
 from worker.incremental import Instant, Order, reconcile, refresh_batch
 from worker.marks import START
+from worker.probe import unreported
 from worker.publish import draw_fence
 from worker.registry import SIGNALS
 from worker.shards import WHOLE, shards
@@ -257,6 +258,9 @@ class Histories(RuleBasedStateMachine):
             self._refresh(Order(signal, 1, shard))
         with self.engine.connect() as conn, conn.begin() as transaction:
             assert_published_equals_staged(conn, signal, self.now)
+            for shard in shards(2):
+                # A sample never finds fault with a refresh that left no change event.
+                assert unreported(conn, Order(signal, 1, shard), SETTINGS, self.now, self.steps) == 0
             transaction.rollback()
 
     def _refresh(self, order: Order) -> Any:  # noqa: ANN401  # a RefreshResult
@@ -280,7 +284,7 @@ delete from signals.snapshot; delete from signals.snapshot_history; delete from 
 delete from signals.pattern_item; delete from signals.cost_item; delete from signals.attention_item;
 delete from signals.dirty_trace; delete from signals.dirty_run; delete from signals.dirty_agent;
 delete from signals.fact_state; delete from signals.trace_fact; delete from signals.run_pattern;
-delete from signals.agent_cost; delete from signals.attention_fact
+delete from signals.agent_cost; delete from signals.attention_fact; delete from signals.capture_doubt
 """
 
 
