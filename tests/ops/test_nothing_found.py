@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
+from migrations.ingest import open_source
 from ops.cli import main
 from ops.health_metrics import HealthCollector
 from ops.health_watch import Watch
@@ -119,6 +120,7 @@ def test_the_exporter_tells_no_numbers_of_hidden_rows(system: System) -> None:
     "damage", ["drop policy ingested_trace_ingest on signals.ingested_trace", _HIDE_RUNS], ids=["own", "host"]
 )
 def test_a_receiver_over_hidden_rows_is_not_ready_and_writes_nothing(system: System, damage: str) -> None:
+    system.change(open_source)
     system.change(lambda conn: conn.execute(text(damage)))
     prices = read_prices(price_file(None))
 
