@@ -18,8 +18,9 @@ from migrations import host, ingest
 from migrations import mapping as mappings
 from migrations import repair as repairing
 from migrations.roles import ensure_roles
-from snapshots.database import connect, normalise, url_of
+from snapshots.database import connect, normalise
 from snapshots.errors import ActivityError, SchemaMismatchError
+from snapshots.pooling import session_url
 from snapshots.signals import DETACHED
 from snapshots.tables import SCHEMA, created_object, source_mapping
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 #: "actm" in ASCII: only one migrator works at a time.
 _LOCK: Final = 0x6163746D
+_TRANSACTION_TIMEOUT_SINCE: Final = (17,)
 _LOCK_POLL_S: Final = 0.25
 _LOCK_PATIENCE_S: Final = 600.0
 _DETACHED: Final = "schema: detached from the host's tables; run `activity attach` first"
@@ -40,7 +42,7 @@ _DETACHED: Final = "schema: detached from the host's tables; run `activity attac
 
 def migrate(settings: Settings) -> None:
     """Create the roles that are missing and bring the schema to the newest revision."""
-    owner = url_of(settings, "owner")
+    owner = session_url(settings, "owner")
     own = {
         "worker": settings.worker_database_url,
         "auth": settings.auth_database_url,
@@ -71,7 +73,7 @@ def repair(settings: Settings) -> list[str]:
     Raises SchemaMismatchError where the schema is not at the newest revision, and ActivityError for what no statement
     brings back.
     """
-    owner = url_of(settings, "owner")
+    owner = session_url(settings, "owner")
     ensure_roles(owner)
     engine = connect(owner, name="activity migrate")
     try:
@@ -194,7 +196,7 @@ def _drop_schema(url: URL | str) -> None:
 @contextmanager
 def only_migrator(url: URL | str) -> Iterator[None]:
     """Hold the migrators' lock; polled, since CREATE INDEX CONCURRENTLY waits for sessions that wait inside a lock."""
-    engine = connect(url, name="activity migrate lock", isolation_level="AUTOCOMMIT")
+    engine = connect(url, name="activity migrate lock", isolation_level="READ COMMITTED")
     try:
         with engine.connect() as conn:
             _poll_lock(conn)
@@ -204,8 +206,12 @@ def only_migrator(url: URL | str) -> Iterator[None]:
 
 
 def _poll_lock(conn: Connection) -> None:
+    """Take the lock for the transaction of `conn`: it ends with the connection, through a pooler too."""
     deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while not conn.execute(text("select pg_try_advisory_lock(:key)"), {"key": _LOCK}).scalar_one():
+    conn.execute(text("select set_config('idle_in_transaction_session_timeout', '0', true)"))
+    if (conn.dialect.server_version_info or ()) >= _TRANSACTION_TIMEOUT_SINCE:
+        conn.execute(text("select set_config('transaction_timeout', '0', true)"))
+    while not conn.execute(text("select pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}).scalar_one():
         if time.monotonic() > deadline:
             raise ActivityError(f"another migration has been running for {_LOCK_PATIENCE_S:.0f} s; try again after it")
         time.sleep(_LOCK_POLL_S)

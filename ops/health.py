@@ -100,6 +100,19 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """A signal whose refreshes have met a lock since they last succeeded; `error` names the sessions that hold it.
+
+    `reason` is `lock_timeout` for a lock of a table or a row, `held` for the locks of another refresh.
+    """
+
+    signal: str
+    reason: str
+    since_s: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantined:
     """A tenant that is set aside, since its data breaks a signal's query."""
 
@@ -150,6 +163,17 @@ class DatabaseHealth:
     quarantine: Sequence[Quarantined]
     ingest: IngestHealth | None = None
     schema_faults: Sequence[str] = ()
+    blocked: Sequence[Blocked] = ()
+
+    @property
+    def problems(self) -> list[str]:
+        """Return which signals a lock keeps from being fresh; what holds it for a moment only is none."""
+        stale = {signal.signal for signal in self.signals if signal.is_stale}
+        return [
+            f"{each.signal}: refreshes have met a lock for {each.since_s:.0f} s: {each.error}"
+            for each in self.blocked
+            if each.signal in stale or each.reason == "lock_timeout"
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +240,7 @@ class Report:
         ingest = self.database.ingest.problems if self.database.ingest else []
         faults = self.database.schema_faults
         schema = [catalogue.as_sentence(faults)] if faults else []
-        return [*schema, *signals, *ingest, *self.broker.problems]
+        return [*schema, *signals, *self.database.problems, *ingest, *self.broker.problems]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain values; instants are still datetimes."""

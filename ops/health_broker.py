@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from ops.health import BrokerHealth, QueueHealth
 from worker.app import SENT_AT, create_app
 from worker.broker import eviction_policy
-from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
+from worker.schedule import QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ class Broker:
         oldest = cast("list[tuple[bytes, float]]", client.zrange(UNACKED_INDEX_KEY, 0, 0, withscores=True))
         return BrokerHealth(
             answers=True,
-            queues=[_queue(client, name, now) for name in (SCHEDULED_QUEUE, MANUAL_QUEUE)],
+            queues=[_queue(client, name, now) for name in QUEUES],
             unacked=client.hlen(UNACKED_KEY),
             unacked_oldest_s=max(0.0, now - oldest[0][1]) if oldest else None,
             workers=self._workers(),

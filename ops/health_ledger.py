@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, case, func, or_, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from ops import health_ingest
+from ops import health_ingest, health_locks
 from ops.ages import Crowd, spread
 from ops.health import (
     Attempts,
@@ -117,6 +117,7 @@ def read(conn: Connection, settings: Settings, tenants: Crowds) -> DatabaseHealt
         waiting=_waiting(conn, now),
         quarantine=[_quarantined(row, now) for row in aside],
         ingest=health_ingest.read(conn, settings, now),
+        blocked=health_locks.read(conn, now),
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ops.health_locks import REASONS
 from snapshots.signals import SIGNALS
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _of_refreshes(database: DatabaseHealth | None) -> Iterator[Metric]:
     ):
         yield _gauge(name, meaning, kind, zip(keys, values, strict=True))
     yield from _of_last(database)
+    yield _blocked(database)
     waiting = database.waiting if database else ()
     found = {each.mode: each for each in waiting}
     modes = MODES if database else ()
@@ -130,6 +132,15 @@ def _of_refreshes(database: DatabaseHealth | None) -> Iterator[Metric]:
     yield _gauge("requests_waiting", "Rows of the ledger that no worker has begun.", ("mode",), counts)
     oldest = [((each.mode,), each.oldest_s) for each in waiting]
     yield _gauge("requests_oldest_age_seconds", "Since the oldest of them was asked for.", ("mode",), oldest)
+
+
+def _blocked(database: DatabaseHealth | None) -> Metric:
+    """Return since when refreshes have met a lock, 0 where they have not."""
+    found = {(each.signal, each.reason): each.since_s for each in database.blocked} if database else {}
+    kinds = product(SIGNALS, REASONS.values()) if database else ()
+    samples = [(kind, found.get(kind, 0.0)) for kind in kinds]
+    meaning = "Since refreshes have met a lock; 0 without."
+    return _gauge("refresh_blocked_seconds", meaning, ("signal", "reason"), samples)
 
 
 def _counts(database: DatabaseHealth | None) -> Iterator[Sample]:

@@ -6,7 +6,7 @@ Refreshes end before anything of theirs is taken away, and none begins meanwhile
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from psycopg2 import errors
@@ -15,8 +15,8 @@ from sqlalchemy.exc import OperationalError
 from migrations import capture, detachment, runner
 from snapshots.database import connect
 from snapshots.errors import ActivityError
-from snapshots.signals import SIGNALS, SLOTS
-from worker import locks
+from snapshots.signals import SLOTS
+from worker import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,10 +77,8 @@ def attach(url: URL, *, mapping: SourceMapping | None = None, attempts: int = AT
 
 @contextmanager
 def no_refresh(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection, outside a transaction, that holds every refresh's locks once those under way are over."""
-    with engine.connect() as conn, ExitStack() as stack:
-        for signal in SIGNALS:
-            stack.enter_context(locks.held(conn, signal, range(SLOTS)))
+    """Yield a connection, outside a transaction, while every refresh's locks are held; waits for those under way."""
+    with exclusive.no_refresh(engine, range(SLOTS)), engine.connect() as conn:
         yield conn
 
 

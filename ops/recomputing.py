@@ -91,7 +91,9 @@ def wait(engine: Engine, requested: Mapping[int, str], *, timeout_s: int) -> Non
             if open_ids:
                 time.sleep(POLL_S)
     if open_ids:
-        raise ActivityError(f"{', '.join(open_ids.values())}: not done after {timeout_s} s; are workers up?")
+        raise ActivityError(
+            f"{', '.join(open_ids.values())}: not done after {timeout_s} s; {_reason(engine, list(open_ids))}"
+        )
     if failures:
         raise ActivityError(f"{', '.join(failures)}: the refresh failed")
     with engine.connect() as conn:
@@ -109,6 +111,14 @@ def _quarantined(conn: Connection, signal: str) -> Iterator[str]:
         shown, more = ", ".join(found[:_SHOWN]), len(found) - _SHOWN
         count = "1 tenant is" if len(found) == 1 else f"{len(found)} tenants are"
         yield f"{signal}: succeeded, but {count} quarantined: {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _reason(engine: Engine, ids: Sequence[int]) -> str:
+    """Return what the ledger says of requests that are not done."""
+    with engine.connect() as conn:
+        known = select(refresh.c.error).where(refresh.c.refresh_id.in_(ids), refresh.c.error.is_not(None))
+        errors = conn.execute(known.distinct()).scalars().all()
+    return "; ".join(errors) if errors else "are workers up?"
 
 
 def _finished(books: Connection, ids: Sequence[int]) -> Sequence[Row[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import create_engine as sqlalchemy_engine
@@ -14,6 +15,7 @@ from snapshots.errors import SettingsError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
     from snapshots.settings import Settings
 
@@ -47,13 +49,20 @@ def url_of(settings: Settings, role: Role) -> URL:
     return normalise(settings.database_url.get_secret_value())
 
 
-def connect(
+def setting_of(settings: Settings, role: Role) -> str:
+    """Return the name of the variable that the URL of `role` comes from."""
+    is_own = role != "owner" and getattr(settings, f"{role}_database_url") is not None
+    return f"ACTIVITY_{role.upper()}_DATABASE_URL" if is_own else "ACTIVITY_DATABASE_URL"
+
+
+def connect(  # noqa: PLR0913  # what makes a session of one role differ from another's
     url: URL | str,
     *,
     name: str = "activity",
     connect_timeout_s: int = 10,
     read_deadline_s: float | None = None,
     keeps_session: bool = True,
+    lock_timeout_s: int | None = None,
     **options: Any,  # noqa: ANN401  # SQLAlchemy's own
 ) -> Engine:
     """Return an engine on `url` whose sessions have pinned settings, UTC among them (`snapshots.sessions`).
@@ -62,7 +71,8 @@ def connect(
     `keeps_session` is False where a pooler in transaction mode may stand between: nothing is then set for a session,
     and each transaction pins the settings itself (`api.reader`). With `read_deadline_s` a statement that the server
     leaves unanswered for so long raises OperationalError. It is longer than statement_timeout, with which a server that
-    runs ends the statement itself.
+    runs ends the statement itself. With `lock_timeout_s`, no statement waits longer for a lock unless its transaction
+    allows for more.
     """
     arguments: dict[str, Any] = {
         "application_name": name,
@@ -83,6 +93,16 @@ def connect(
     if keeps_session:
         # Ahead of SQLAlchemy's own first look, which takes the default isolation level down.
         event.listen(engine, "connect", sessions.pin, insert=True)
+    if lock_timeout_s is not None:
+        event.listen(engine, "connect", partial(_bound_lock_waits, f"{lock_timeout_s}s"))
     if read_deadline_s is not None:
         read_deadline.keep(engine, read_deadline_s)
     return engine
+
+
+def _bound_lock_waits(timeout: str, connection: DBAPIConnection, _record: object) -> None:
+    """Set lock_timeout by a statement: a pooler may drop what is asked for at the start."""
+    cursor = connection.cursor()
+    cursor.execute("select set_config('lock_timeout', %s, false)", (timeout,))
+    cursor.close()
+    connection.commit()

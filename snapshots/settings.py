@@ -126,6 +126,9 @@ class Settings(BaseSettings):
         3, ge=1, le=100, description="Failures in a row from which a tenant is retried less and less often"
     )
     refresh_timeout_s: int = Field(240, ge=1, le=1200, description="statement_timeout of a refresh, seconds")
+    refresh_lock_timeout_s: int = Field(
+        10, ge=1, le=300, description="lock_timeout of a refresh, seconds: it gives way then, and is tried again"
+    )
     refresh_work_mem_mb: int = Field(
         64, ge=4, le=4096, description="Memory of each sort or hash of a refresh, MB: too little and it sorts on disk"
     )

@@ -1,4 +1,4 @@
-"""A PgBouncer in transaction mode, as it stands in front of the read layer."""
+"""PgBouncer between a test and its server, in any mode."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
 from ops.embedded.account import server_account
@@ -32,30 +33,67 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = plain
 auth_file = {folder}/users
-pool_mode = transaction
-default_pool_size = 1
+pool_mode = {mode}
+default_pool_size = {size}
 ignore_startup_parameters = options,extra_float_digits
 """
 
 
-@contextmanager
-def pooled(logins: Sequence[URL]) -> Iterator[list[Engine]]:
-    """Yield an engine per login; its clients share one connection of PostgreSQL."""
+def require_pgbouncer() -> str:
+    """Return the program, or skip the test where it is absent."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed (a Debian package)")
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        pooler = _start(program, Path(folder), port, logins)
-        engines = [reading_engine(url.set(host="127.0.0.1", port=port, query={})) for url in logins]
+    return program
+
+
+@contextmanager
+def pooled(logins: Sequence[str], *, mode: str, size: int = 20, more: str = "") -> Iterator[list[URL]]:
+    """Run PgBouncer before the server of `logins` (URLs), and yield the URLs that lead through it."""
+    program, urls, port = require_pgbouncer(), [make_url(login) for login in logins], free_port()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # whoever the pooler runs as
+        text = _CONFIGURATION.format(host=urls[0].query["host"], port=port, folder=folder, mode=mode, size=size)
+        (folder / "pgbouncer.ini").write_text(text + more)
+        (folder / "users").write_text("".join(f'"{url.username}" "{url.password}"\n' for url in urls))
+        (folder / "users").chmod(0o644)
+        arguments = [program, "-q", str(folder / "pgbouncer.ini")]
+        process = subprocess.Popen(arguments, **server_account().options)
+        through = [url.set(host="127.0.0.1", port=port, query={}) for url in urls]
         try:
-            _wait(engines[0])
+            _wait(through[0])
+            yield through
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def _wait(url: URL) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        engine = connect(url, keeps_session=False)
+        try:
+            with engine.connect():
+                return
+        except OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def pooled_readers(logins: Sequence[URL]) -> Iterator[list[Engine]]:
+    """Yield an engine of the read layer per login; their clients share one connection of PostgreSQL."""
+    urls = [login.render_as_string(hide_password=False) for login in logins]
+    with pooled(urls, mode="transaction", size=1) as through:
+        engines = [reading_engine(url) for url in through]
+        try:
             yield engines
         finally:
             for engine in engines:
                 engine.dispose()
-            pooler.terminate()
-            pooler.wait(PATIENCE_S)
 
 
 def reading_engine(url: URL) -> Engine:
@@ -68,23 +106,3 @@ def reading_engine(url: URL) -> Engine:
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
     )
-
-
-def _start(program: str, folder: Path, port: int, logins: Sequence[URL]) -> subprocess.Popen[bytes]:
-    folder.chmod(0o755)  # whoever the pooler runs as
-    configuration = folder / "pgbouncer.ini"
-    configuration.write_text(_CONFIGURATION.format(host=logins[0].query["host"], port=port, folder=folder))
-    (folder / "users").write_text("".join(f'"{url.username}" "{url.password}"\n' for url in logins))
-    (folder / "users").chmod(0o644)
-    return subprocess.Popen([program, "-q", str(configuration)], **server_account().options)
-
-
-def _wait(engine: Engine) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            with engine.connect():
-                return
-        except OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)

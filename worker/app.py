@@ -12,10 +12,21 @@ from snapshots.errors import SettingsError
 from snapshots.signals import SIGNALS
 from worker import tasks
 from worker.process import process_settings
-from worker.schedule import MANUAL_QUEUE, RECOMPUTE, SCHEDULED_QUEUE, beat_schedule
+from worker.schedule import (
+    MANUAL_QUEUE,
+    QUEUES,
+    RECOMPUTE,
+    RECONCILE,
+    REFRESH,
+    SCHEDULED_QUEUE,
+    beat_schedule,
+    queue_of,
+)
 from worker.shards import shards
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from snapshots.settings import Settings
 
 #: Seconds between beat's looks at its schedule, and the age at which its lock passes to another beat:
@@ -54,16 +65,16 @@ def _refuse_variables(app: Celery, url: str) -> None:
 
 
 def _messages() -> dict[str, Any]:
-    """JSON only, two declared queues, and a message that is lost with its worker is delivered again."""
+    """JSON only, declared queues, and a message that is lost with its worker is delivered again."""
     return {
         "task_serializer": "json",
         "accept_content": ["json"],
         "result_backend": None,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        "task_queues": [Queue(SCHEDULED_QUEUE), Queue(MANUAL_QUEUE)],
+        "task_queues": [Queue(name) for name in QUEUES],
         "task_default_queue": SCHEDULED_QUEUE,
-        "task_routes": {RECOMPUTE: {"queue": MANUAL_QUEUE}},
+        "task_routes": (_route,),
         "task_create_missing_queues": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -71,6 +82,15 @@ def _messages() -> dict[str, Any]:
         "enable_utc": True,
         "timezone": "UTC",
     }
+
+
+def _route(name: str, args: Sequence[object] = (), *_: object, **__: object) -> dict[str, str] | None:
+    """Return the queue of a message: manual requests have one, and the scheduled refreshes of each signal."""
+    if name == RECOMPUTE:
+        return {"queue": MANUAL_QUEUE}
+    if name in {REFRESH, RECONCILE} and args and args[0] in SIGNALS:
+        return {"queue": queue_of(str(args[0]))}
+    return None
 
 
 def _time_limits(settings: Settings) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The host's rows are the host's: while they are there, the next refresh computes 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,9 +13,8 @@ from sqlalchemy import Text, any_, column, delete, func, literal, select, table,
 from snapshots import catalogue, visibility
 from snapshots.catalogue import OWNER
 from snapshots.facts import dirty_trace, fact_state, trace_fact
-from snapshots.signals import SIGNALS
 from snapshots.tables import SCHEMA, refresh
-from worker import locks
+from worker.exclusive import no_refresh
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,14 +55,12 @@ def erase(engine: Engine, tenant: str) -> Erasure:
     The next refresh of its slot reads every row, since what it knew of the slot's changes is gone too. Needs the owner.
     Raises VisibilityError where rows of the tenant could be hidden.
     """
-    with engine.connect() as conn, ExitStack() as stack:
+    with engine.connect() as conn:
         with conn.begin():
             visibility.prove(conn, OWNER)
             catalogue.check_source(conn)
             slot = conn.execute(select(func.signals.slot_of(tenant))).scalar_one()
-        for signal in SIGNALS:
-            stack.enter_context(locks.held(conn, signal, [slot]))
-        with conn.begin():
+        with no_refresh(engine, [slot]), conn.begin():
             is_read = conn.execute(select(func.to_regclass(f"{SCHEMA}.source_trace").is_not(None))).scalar_one()
             removed = {dirty_trace.name: _erase_marks(conn, tenant, is_read=is_read)}
             for name in conn.execute(_TABLES, {"schema": SCHEMA}).scalars().all():

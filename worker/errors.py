@@ -15,6 +15,18 @@ class TenantDataError(ActivityError):
     """The data of tenants that a refresh was asked for breaks it; the message names them."""
 
 
+class LockTimeoutError(ActivityError):
+    """A statement of a refresh waited for a lock as long as it may; the message names what holds the lock."""
+
+
+class LocksHeldError(ActivityError):
+    """Another session holds the advisory locks of a refresh; the message names it."""
+
+
+class ReplacedRulesError(ActivityError):
+    """Workers with other rules, of another version or with other settings, refresh these slots."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the driver's own message: SQLAlchemy's would repeat the statement and its parameters."""
     cause = getattr(error, "orig", None) or error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy import and_, case, func, or_, select, text, update
 
 from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import refresh
@@ -50,7 +50,7 @@ where
                     = cast(:slots as bigint) * (array_position(cast(:signals as text[]), signal) - 1) + slot
                     and pg_locks.objsubid = 2
                     and pg_locks.granted
-                    and pg_locks.pid <> pg_backend_pid()
+                    and pg_locks.pid <> coalesce(cast(:holder as integer), pg_backend_pid())
             )
     )
 """)
@@ -62,6 +62,7 @@ Mode = Literal["tick", "reconcile", "manual"]
 class Asked:
     """What a ledger row asks for; `tenants` None is all of the shard's."""
 
+    mode: Mode
     signal: str
     shard: Shard
     tenants: tuple[str, ...] | None
@@ -102,15 +103,15 @@ def claim(conn: Connection, refresh_id: int) -> Asked | None:
     if row is None:
         return None
     tenants = None if row.tenants is None else tuple(row.tenants)
-    return Asked(row.signal, Shard(row.shard, row.shards), tenants, row.is_full)
+    return Asked(row.mode, row.signal, Shard(row.shard, row.shards), tenants, row.is_full)
 
 
-def overdue(conn: Connection, *, older_than_s: int, at_most: int) -> Sequence[int]:
-    """Return what operators asked for so long ago that its message must be lost, the oldest first."""
+def overdue(conn: Connection, *, older_than_s: int, at_most: int) -> Sequence[tuple[int, str]]:
+    """Return the requests so old that their message must be lost, the oldest first; beat sends a tick again."""
     limit = func.clock_timestamp() - text("make_interval(secs => :age)").bindparams(age=older_than_s)
-    waits = refresh.c.mode == "manual", refresh.c.state == "requested", refresh.c.requested_at < limit
-    ids = select(refresh.c.refresh_id).where(*waits).order_by(refresh.c.refresh_id).limit(at_most)
-    return conn.execute(ids).scalars().all()
+    waits = refresh.c.mode != "tick", refresh.c.state == "requested", refresh.c.requested_at < limit
+    found = select(refresh.c.refresh_id, refresh.c.signal).where(*waits).order_by(refresh.c.refresh_id).limit(at_most)
+    return [(row.refresh_id, row.signal) for row in conn.execute(found)]
 
 
 def mark_running(conn: Connection, refresh_id: int, *, as_of: datetime, fence: int) -> bool:
@@ -123,9 +124,10 @@ def mark_running(conn: Connection, refresh_id: int, *, as_of: datetime, fence: i
     return bool(conn.execute(update(refresh).where(*condition).values(values)).rowcount)
 
 
-def mark_coalesced(conn: Connection, refresh_id: int) -> None:
-    """Write down that another refresh of the same signal was under way, which answers this one too."""
-    _transition(conn, refresh_id, "requested", {"state": "coalesced", "finished_at": func.clock_timestamp()})
+def mark_coalesced(conn: Connection, refresh_id: int, reason: Exception) -> None:
+    """Write down that another refresh of the same signal was under way, which answers this one too, and whose."""
+    over = {"state": "coalesced", "finished_at": func.clock_timestamp()}
+    _transition(conn, refresh_id, "requested", over | _error(reason))
 
 
 def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> None:
@@ -149,34 +151,44 @@ def mark_succeeded(conn: Connection, refresh_id: int, result: RefreshResult) -> 
 def mark_failed(conn: Connection, refresh_id: int, error: BaseException, *, will_retry: bool) -> None:
     """Write down why an attempt failed; one that is tried again goes back to `requested`, its error kept."""
     over: dict[str, object] = {"state": "failed", "finished_at": func.clock_timestamp()}
-    values: dict[str, object] = {"error_class": type(error).__name__, "error": first_line(error)}
-    values |= {"state": "requested"} if will_retry else over
+    values = _error(error) | ({"state": "requested"} if will_retry else over)
     conn.execute(update(refresh).where(refresh.c.refresh_id == refresh_id).values(values))
+
+
+def _error(error: BaseException) -> dict[str, object]:
+    return {"error_class": type(error).__name__, "error": first_line(error)}
 
 
 def close_abandoned(conn: Connection, *, older_than_s: int) -> int:
     """Fail the attempts whose worker was lost: still running `older_than_s` seconds after they began.
 
     So is what the schedule asked for and nobody began: its worker was lost before, while it waited for the lock, say.
-    What an operator asked for may wait for a worker, until the ledger forgets it.
+    One that was put back keeps the error that says why. What an operator asked for may wait for a worker, until the
+    ledger forgets it.
     """
     limit = func.clock_timestamp() - text("make_interval(secs => :age)").bindparams(age=older_than_s)
-    values = {"state": "failed", "finished_at": func.clock_timestamp(), "error_class": "WorkerLost"}
+    kept = (refresh.c.state == "requested") & refresh.c.error_class.is_not(None)
+    values = {
+        "state": "failed",
+        "finished_at": func.clock_timestamp(),
+        "error_class": case((kept, refresh.c.error_class), else_="WorkerLost"),
+        "error": case((kept, refresh.c.error), else_="the worker ended"),
+    }
     is_scheduled = refresh.c.mode.in_(["tick", "reconcile"])
     lost = or_(
         and_(refresh.c.state == "running", refresh.c.started_at < limit),
         and_(refresh.c.state == "requested", is_scheduled, refresh.c.requested_at < limit),
     )
-    return int(conn.execute(update(refresh).where(lost).values(values | {"error": "the worker ended"})).rowcount)
+    return int(conn.execute(update(refresh).where(lost).values(values)).rowcount)
 
 
-def close_lost(conn: Connection, *, besides: int | None = None) -> int:
+def close_lost(conn: Connection, *, besides: int | None = None, holder: int | None = None) -> int:
     """Fail the attempts under way whose worker's session is gone, and return how many; `besides` is left alone.
 
     A worker holds the locks of all its slots from before its row says running until after it says otherwise. One that
-    is free, or that this session holds, is of a worker that was lost.
+    is free, or that the backend process `holder` (this session without it) holds, is of a worker that was lost.
     """
-    binds = {"lock_class": LOCK_CLASS, "slots": SLOTS, "signals": list(SIGNALS), "besides": besides}
+    binds = {"lock_class": LOCK_CLASS, "slots": SLOTS, "signals": list(SIGNALS), "besides": besides, "holder": holder}
     return int(conn.execute(_CLOSE_LOST, binds).rowcount)
 
 

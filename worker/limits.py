@@ -1,4 +1,4 @@
-"""What the statements of a refresh may take, until their transaction ends."""
+"""Limits of a refresh's statements: time, lock waits and memory, until their transaction ends."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
 
-_LIMITS: Final = text("select set_config('statement_timeout', :timeout, true), set_config('work_mem', :work_mem, true)")
+_LIMITS: Final = text(
+    "select set_config('statement_timeout', :timeout, true), set_config('lock_timeout', :lock_timeout, true),"
+    " set_config('work_mem', :work_mem, true)"
+)
 
 
 def set_limits(conn: Connection, settings: Settings) -> None:
-    """Bound the time and the memory of each statement of this transaction."""
-    conn.execute(
-        _LIMITS, {"timeout": f"{settings.refresh_timeout_s}s", "work_mem": f"{settings.refresh_work_mem_mb}MB"}
-    )
+    """Bound the time, the lock waits and the memory of each statement of this transaction."""
+    limits = {
+        "timeout": f"{settings.refresh_timeout_s}s",
+        "lock_timeout": f"{settings.refresh_lock_timeout_s}s",
+        "work_mem": f"{settings.refresh_work_mem_mb}MB",
+    }
+    conn.execute(_LIMITS, limits)

@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from worker import ledger
-from worker.refresh import refresh_requested
+from worker.errors import LockTimeoutError
+from worker.refresh import PutBackError, refresh_requested
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,18 +23,26 @@ _log = logging.getLogger(__name__)
 
 
 def take_up(engine: Engine, settings: Settings) -> bool:
-    """Run the oldest overdue request that need not wait for another refresh, and tell whether there was one.
+    """Run the oldest overdue request that meets no lock, and tell whether there was one.
 
-    Never waits: a request that would, keeps its place, and two processes that look at once do not do one twice. Raises
-    what the request raises, once the ledger says so.
+    A request that meets one keeps its place, and those of its signal behind it are left for another time. Two processes
+    that look at once do not do one twice. Raises what the request raises, once the ledger says so.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         lost = ledger.close_lost(books)
         if lost:
             _log.warning("rescue: the workers of %d refreshes were lost", lost)
         waiting = ledger.overdue(books, older_than_s=OVERDUE_S, at_most=_AT_MOST)
-    for refresh_id in waiting:
-        if refresh_requested(engine, refresh_id, settings, waits=False) is not None:
+    blocked: set[str] = set()
+    for refresh_id, signal in waiting:
+        if signal in blocked:
+            continue
+        try:
+            result = refresh_requested(engine, refresh_id, settings, wait_s=0)
+        except PutBackError as ex:
+            blocked |= {signal} if isinstance(ex.__cause__, LockTimeoutError) else set()
+            continue
+        if result is not None:
             _log.warning("refresh id=%s: its message was lost, and it is done now", refresh_id)
             return True
     return False

@@ -21,12 +21,20 @@ def process_settings() -> Settings:
 
 @cache
 def process_engine() -> Engine:
-    """Return this process's engine; a task uses two connections, one of them for the ledger.
+    """Return this process's engine; a task uses three connections: its work, its locks and the ledger.
+
+    None waits long for a lock: whatever holds it must not hold this process too.
 
     Without a limit: SQLAlchemy loses count of a connection whose server went away while its isolation level was to be
     set back, and with one, two of them would leave this process waiting for ever.
     """
-    url = database.url_of(process_settings(), "worker")
-    # Before the task's soft limit, which a process that waits for the driver does not notice.
-    deadline_s = process_settings().refresh_timeout_s + database.GRACE_S
-    return database.connect(url, name="activity worker", read_deadline_s=deadline_s, pool_size=2, max_overflow=-1)
+    settings = process_settings()
+    return database.connect(
+        database.url_of(settings, "worker"),
+        name="activity worker",
+        lock_timeout_s=settings.refresh_lock_timeout_s,
+        # Before the task's soft limit, which a process that waits for the driver does not notice.
+        read_deadline_s=settings.refresh_timeout_s + database.GRACE_S,
+        pool_size=3,
+        max_overflow=-1,
+    )

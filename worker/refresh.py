@@ -10,19 +10,28 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from psycopg2.errorcodes import SERIALIZATION_FAILURE
-from sqlalchemy import func, select
+from psycopg2.errorcodes import LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE
+from sqlalchemy import event, func, select
 from sqlalchemy.exc import DBAPIError
 
 from snapshots import visibility
 from snapshots.body import in_utc
-from snapshots.errors import sqlstate
+from snapshots.errors import ActivityError, sqlstate
 from snapshots.facts import fact_state
 from snapshots.signals import WORKER_ROLE
 from snapshots.tables import freshness
 from worker import capture_trust, fact_rules, ledger, locks, marks, probe, quarantine
 from worker.aside import retry_due, set_aside
-from worker.errors import TenantDataError, first_line, release, translated
+from worker.blockers import BlockerWatch, holders
+from worker.errors import (
+    LocksHeldError,
+    LockTimeoutError,
+    ReplacedRulesError,
+    TenantDataError,
+    first_line,
+    release,
+    translated,
+)
 from worker.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
 from worker.limits import set_limits
 from worker.marks import START
@@ -48,12 +57,19 @@ RETRYABLE: Final = (DBAPIError,)
 #: How often a comparison begins that meets other refreshes at the counters of changes.
 RECONCILE_TRIES: Final = 5
 
+#: A request waits so long for a refresh that is under way, seconds; then it is put back, and the process is free again.
+LOCK_WAIT_S: Final = 2.0
+#: Seconds after which it is tried again; after a lock_timeout, something of the host's holds the lock for longer.
+AGAIN_S: Final = 5
+BLOCKED_AGAIN_S: Final = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a refresh: the ledger row it reports to, what it covers, and whether it waits for another to end.
+    """One attempt at a refresh: the ledger row it reports to, what it covers, and for how long it waits for another.
 
-    `is_full` compares what is kept with a full recompute and repairs it; `is_manual` is what an operator asked for.
+    `is_full` compares what is kept with a full recompute and repairs it; `is_manual` is what an operator asked for. One
+    that `stays` is not over when its locks are taken: it stays `requested`, and run raises LocksHeldError.
     """
 
     signal: str
@@ -61,7 +77,8 @@ class Attempt:
     shard: Shard = WHOLE
     tenants: Sequence[str] | None = None
     is_full: bool = False
-    waits: bool = False
+    wait_s: float = 0
+    stays: bool = False
     will_retry: bool = False
     is_manual: bool = False
 
@@ -69,7 +86,9 @@ class Attempt:
 def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult | None:
     """Run one attempt and write its story into the ledger; None when it was coalesced with another.
 
-    Raises what the database raises; the last good snapshot stays as it was (R29), and what earlier batches published.
+    Raises LockTimeoutError when something else holds a lock, and LocksHeldError when another refresh does and the
+    attempt stays. Raises what the database raises; the last good snapshot stays as it was (R29), and what earlier
+    batches published.
     """
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     with autocommit.connect() as books:
@@ -85,7 +104,8 @@ def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult |
 
 def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
     """Tell the ledger on a connection of its own, since the error may have ended the other ones."""
-    will_retry = attempt.will_retry and isinstance(error, RETRYABLE)
+    is_blocked = isinstance(error, LockTimeoutError | LocksHeldError)
+    will_retry = attempt.stays if is_blocked else attempt.will_retry and isinstance(error, RETRYABLE)
     try:
         with engine.connect() as books:
             ledger.mark_failed(books, attempt.refresh_id, error, will_retry=will_retry)
@@ -98,24 +118,51 @@ def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
 def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Settings) -> RefreshResult | None:
     with engine.connect() as conn:
         slots = _slots(conn, attempt)
-        with locks.held(conn, attempt.signal, slots, waits=attempt.waits) as is_held:
-            if not is_held:
-                if not attempt.is_manual:
-                    ledger.mark_coalesced(books, attempt.refresh_id)
+        with locks.held(engine, attempt.signal, slots, wait_s=attempt.wait_s) as lock:
+            if lock is None:
+                _note_held(books, attempt, slots)
                 return None
+            # A refresh whose locks are lost must not commit beside the next one.
+            event.listen(conn, "commit", lambda _: lock.check())
             if _is_replaced(conn, attempt, slots, settings):
                 if not attempt.is_manual:
-                    ledger.mark_coalesced(books, attempt.refresh_id)
+                    ledger.mark_coalesced(
+                        books, attempt.refresh_id, ReplacedRulesError("left to workers with other rules")
+                    )
                 return None
             with conn.begin():
                 visibility.prove(conn, WORKER_ROLE)
-            instant = _instant(conn, besides=attempt.refresh_id)
+            with conn.begin():
+                ledger.close_lost(conn, besides=attempt.refresh_id, holder=lock.pid)
+            instant = _instant(conn)
             if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
                 return None
-            result = _work(conn, attempt, settings, instant)
+            result = _watched(engine, conn, attempt, settings, instant)
             # Before the locks are let go: whoever waits for them with the same request must see that it is over.
             ledger.mark_succeeded(books, attempt.refresh_id, result)
             return result
+
+
+def _note_held(books: Connection, attempt: Attempt, slots: Sequence[int]) -> None:
+    """Close a tick whose locks another session holds; raise LocksHeldError for what stays."""
+    error = LocksHeldError(holders(books, attempt.signal, slots) or f"{attempt.signal} was locked a moment ago")
+    if attempt.stays:
+        raise error
+    ledger.mark_coalesced(books, attempt.refresh_id, error)
+
+
+def _watched(engine: Engine, conn: Connection, attempt: Attempt, settings: Settings, instant: Instant) -> RefreshResult:
+    """Do the work; raise LockTimeoutError, naming what holds the lock, when a statement could not have one in time."""
+    with conn.begin():
+        pid: int = conn.execute(select(func.pg_backend_pid())).scalar_one()
+    limit_s = settings.refresh_lock_timeout_s
+    with BlockerWatch(engine, pid, limit_s) as watch:
+        try:
+            return _work(conn, attempt, settings, instant)
+        except DBAPIError as ex:
+            if sqlstate(ex) != LOCK_NOT_AVAILABLE:
+                raise
+            raise LockTimeoutError(f"not within {limit_s} s: {watch.last or first_line(ex)}") from ex
 
 
 def _slots(conn: Connection, attempt: Attempt) -> Sequence[int]:
@@ -141,11 +188,8 @@ def _is_replaced(conn: Connection, attempt: Attempt, slots: Sequence[int], setti
     return is_replaced
 
 
-def _instant(conn: Connection, *, besides: int | None = None) -> Instant:
-    """Draw an instant under the locks; with `besides`, at the begin of that attempt, close those of lost workers."""
+def _instant(conn: Connection) -> Instant:
     with conn.begin():
-        if besides is not None:
-            ledger.close_lost(conn, besides=besides)
         return Instant(*draw_fence(conn))
 
 
@@ -291,6 +335,26 @@ def _reconcile(conn: Connection, order: Order, settings: Settings) -> RefreshRes
         return reconcile(conn, order, settings, instant, next_fence)
 
 
+class PutBackError(ActivityError):
+    """A request met a lock and stays `requested`: it is to be tried again after `again_s` seconds."""
+
+    def __init__(self, refresh_id: int, reason: LocksHeldError | LockTimeoutError) -> None:
+        """Take the request's ledger id, and why."""
+        super().__init__(f"refresh {refresh_id} is put back: {reason}")
+        self.refresh_id = refresh_id
+        self.again_s = AGAIN_S if isinstance(reason, LocksHeldError) else BLOCKED_AGAIN_S
+
+
+def _run_or_put_back(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult | None:
+    """Run an attempt; raise PutBackError where it stays `requested`."""
+    try:
+        return run(engine, attempt, settings)
+    except (LocksHeldError, LockTimeoutError) as ex:
+        if not attempt.stays:
+            raise
+        raise PutBackError(attempt.refresh_id, ex) from ex
+
+
 def refresh(  # noqa: PLR0913  # what is refreshed, and what the ledger is told
     engine: Engine,
     signal: str,
@@ -303,14 +367,17 @@ def refresh(  # noqa: PLR0913  # what is refreshed, and what the ledger is told
     """Refresh `signal` for every tenant of a shard.
 
     A tick ends at once when a refresh is under way, and when changes are not captured and the last refresh is younger
-    than the slower period; a reconcile waits, and compares with a full recompute.
+    than the slower period. A reconcile compares with a full recompute; it waits for a moment, then raises PutBackError.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         if mode == "tick" and _is_too_early(books, signal, settings, shard):
             return None
         refresh_id = ledger.request(books, signal, mode=mode, requested_by=requested_by, shard=shard)
-    attempt = Attempt(signal, refresh_id, shard, is_full=mode == "reconcile", waits=mode != "tick")
-    return _reported(run(engine, attempt, settings), refresh_id, signal)
+    stays = mode != "tick"
+    attempt = Attempt(
+        signal, refresh_id, shard, is_full=mode == "reconcile", wait_s=LOCK_WAIT_S if stays else 0, stays=stays
+    )
+    return _reported(_run_or_put_back(engine, attempt, settings), refresh_id, signal)
 
 
 def _is_too_early(conn: Connection, signal: str, settings: Settings, shard: Shard) -> bool:
@@ -328,11 +395,11 @@ def _is_too_early(conn: Connection, signal: str, settings: Settings, shard: Shar
 
 
 def refresh_requested(
-    engine: Engine, refresh_id: int, settings: Settings, *, will_retry: bool = False, waits: bool = True
+    engine: Engine, refresh_id: int, settings: Settings, *, will_retry: bool = False, wait_s: float = LOCK_WAIT_S
 ) -> RefreshResult | None:
     """Run the refresh that ledger row `refresh_id` asks for; None when another delivery has taken it already.
 
-    Without `waits` also when it would have to wait for a refresh that is under way: its row then stays as it is.
+    Raises PutBackError when a lock that it needs is not free: its row then stays `requested`.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         asked = ledger.claim(books, refresh_id)
@@ -344,11 +411,12 @@ def refresh_requested(
         asked.shard,
         tenants=asked.tenants,
         is_full=asked.is_full,
-        waits=waits,
+        wait_s=wait_s,
+        stays=True,
         will_retry=will_retry,
-        is_manual=True,
+        is_manual=asked.mode == "manual",
     )
-    return _reported(run(engine, attempt, settings), refresh_id, asked.signal)
+    return _reported(_run_or_put_back(engine, attempt, settings), refresh_id, asked.signal)
 
 
 def _reported(result: RefreshResult | None, refresh_id: int, signal: str) -> RefreshResult | None:

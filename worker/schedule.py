@@ -21,9 +21,18 @@ NOTIFY: Final = "signals.notify"
 #: Seconds between looks for requests whose message was lost.
 TAKE_UP_PERIOD_S: Final = 60
 
-#: A queue for what beat rings, another for what operators ask, so that neither waits for the other.
+#: A queue for housekeeping, another for what operators ask, and one for each signal (`queue_of`). A worker takes from
+#: each in turn, so that no signal's messages stand before another's.
 SCHEDULED_QUEUE: Final = "signals"
 MANUAL_QUEUE: Final = "manual"
+
+
+def queue_of(signal: str) -> str:
+    """Return the queue of the scheduled refreshes of `signal`."""
+    return f"{SCHEDULED_QUEUE}.{signal}"
+
+
+QUEUES: Final = (SCHEDULED_QUEUE, MANUAL_QUEUE, *(queue_of(name) for name in SIGNALS))
 
 
 class Entry(TypedDict):

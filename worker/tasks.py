@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final, TypedDict
 
 from celery import Task, shared_task
@@ -10,9 +11,12 @@ from snapshots.signals import check_signal
 from worker import notify as notifier
 from worker import overdue, retention
 from worker import refresh as engine
+from worker.errors import LockTimeoutError
 from worker.process import process_engine, process_settings
 from worker.schedule import NOTIFY, PRUNE, RECOMPUTE, RECONCILE, REFRESH, TAKE_UP, TAKE_UP_PERIOD_S
 from worker.shards import Shard
+
+_log = logging.getLogger(__name__)
 
 
 class Retries(TypedDict):
@@ -35,25 +39,43 @@ RETRY: Final[Retries] = {
 }
 
 
-@shared_task(name=REFRESH, **RETRY)
-def refresh(signal: str, shard: int = 0, shards: int = 1) -> None:
-    """Refresh one signal for every tenant of a shard, unless a refresh of it is under way."""
-    engine.refresh(process_engine(), check_signal(signal), process_settings(), shard=Shard(shard, shards))
+@shared_task(name=REFRESH, bind=True, **RETRY)
+def refresh(self: Task[[str, int, int], None], signal: str, shard: int = 0, shards: int = 1) -> None:
+    """Refresh one signal for every tenant of a shard, unless a refresh of it is under way.
+
+    One that meets a lock of somebody else's is tried again, until its message expires.
+    """
+    try:
+        engine.refresh(process_engine(), check_signal(signal), process_settings(), shard=Shard(shard, shards))
+    except LockTimeoutError as ex:
+        raise self.retry(exc=ex, countdown=engine.BLOCKED_AGAIN_S) from ex
 
 
 @shared_task(name=RECONCILE, **RETRY)
 def reconcile(signal: str, shard: int = 0, shards: int = 1) -> None:
-    """Compare one signal of a shard with a full recompute, after the refresh that is under way."""
-    engine.refresh(
-        process_engine(), check_signal(signal), process_settings(), shard=Shard(shard, shards), mode="reconcile"
-    )
+    """Compare one signal of a shard with a full recompute."""
+    try:
+        engine.refresh(
+            process_engine(), check_signal(signal), process_settings(), shard=Shard(shard, shards), mode="reconcile"
+        )
+    except engine.PutBackError as ex:
+        _put_back(ex)
 
 
 @shared_task(name=RECOMPUTE, bind=True, **RETRY)
 def recompute(self: Task[[int], None], refresh_id: int) -> None:
-    """Run the refresh that an operator asked for in the ledger."""
+    """Run the refresh that a row of the ledger asks for."""
     will_retry = self.request.retries < (self.max_retries or 0)
-    engine.refresh_requested(process_engine(), refresh_id, process_settings(), will_retry=will_retry)
+    try:
+        engine.refresh_requested(process_engine(), refresh_id, process_settings(), will_retry=will_retry)
+    except engine.PutBackError as ex:
+        _put_back(ex)
+
+
+def _put_back(reason: engine.PutBackError) -> None:
+    """Have a request that met a lock be tried again later; no process waits meanwhile."""
+    _log.warning("%s", reason)
+    recompute.apply_async(args=(reason.refresh_id,), countdown=reason.again_s)
 
 
 @shared_task(name=PRUNE, **RETRY)

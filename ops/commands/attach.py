@@ -8,7 +8,8 @@ import click
 
 from migrations.mapping import load
 from ops.leaving import attach as come_back
-from snapshots import database, settings
+from snapshots import settings
+from snapshots.pooling import session_url
 
 
 @click.command()
@@ -23,7 +24,7 @@ def attach(mapping: Path | None) -> None:
     Fails, and changes nothing, when the host lacks a column that a signal reads.
     """
     names = load(mapping) if mapping is not None else None
-    known = come_back(database.url_of(settings.load(), "owner"), mapping=names)
+    known = come_back(session_url(settings.load(), "owner"), mapping=names)
     if known is None:
         click.echo("was not detached")
         return

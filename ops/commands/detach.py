@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from ops.leaving import detach as leave
-from snapshots import database, settings
+from snapshots import settings
+from snapshots.pooling import session_url
 
 
 @click.command()
@@ -14,6 +15,6 @@ def detach() -> None:
 
     Snapshots go on being served and grow old; refreshes fail meanwhile. Needs the tables' owner.
     """
-    was_attached = leave(database.url_of(settings.load(), "owner"))
+    was_attached = leave(session_url(settings.load(), "owner"))
     state = "detached" if was_attached else "was detached before"
     click.echo(f"{state}: nothing of ours keeps runs, aos_traces and aos_trace_steps from being changed")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ops.confirmation import confirm
 from snapshots import database, settings
 from snapshots.errors import ArgumentError
+from snapshots.pooling import session_url
 from worker.erase import erase as erase_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.erase import Erasure
+
+#: Rows of ours are waited for so long, seconds; nothing is removed then.
+_LOCK_TIMEOUT_S: Final = 60
 
 
 @click.command()
@@ -28,7 +32,8 @@ def erase(tenant: str, *, yes: bool) -> None:
     if not tenant or "\0" in tenant:
         raise ArgumentError("--tenant: expected the name of a tenant")
     confirm(f"Forget tenant {tenant!r}, its API keys included?", yes=yes)
-    engine = database.connect(database.url_of(settings.load(), "owner"), name="activity erase", hide_parameters=True)
+    url = session_url(settings.load(), "owner")
+    engine = database.connect(url, name="activity erase", lock_timeout_s=_LOCK_TIMEOUT_S, hide_parameters=True)
     try:
         for line in _lines(tenant, erase_tenant(engine, tenant)):
             click.echo(line)

@@ -14,7 +14,8 @@ from ops.loading.loading import load as load_files
 from ops.loading.progress import BarProgress, LineProgress
 from ops.telemetry.loading import READERS, Wishes, load_spans
 from ops.telemetry.prices import price_file, read_prices
-from snapshots import database, settings
+from snapshots import settings
+from snapshots.pooling import session_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,13 +56,13 @@ def load(paths: tuple[Path, ...], format_: str, tenant: str | None, prices: Path
 
 def _load_rows(current: Settings, paths: Sequence[Path], *, strict: bool) -> None:
     with _progress() as progress:
-        report = load_files(database.url_of(current, "owner"), *paths, strict=strict, progress=progress)
+        report = load_files(session_url(current, "owner"), *paths, strict=strict, progress=progress)
     _finish(report)
 
 
 def _load_spans(current: Settings, paths: Sequence[Path], wishes: Wishes) -> None:
     with _progress() as progress:
-        report = load_spans(database.url_of(current, "owner"), paths, wishes, progress)
+        report = load_spans(session_url(current, "owner"), paths, wishes, progress)
     _finish(report)
 
 

@@ -6,7 +6,8 @@ import click
 
 from ops import uninstalling
 from ops.confirmation import confirm
-from snapshots import database, settings
+from snapshots import settings
+from snapshots.pooling import session_url
 
 
 @click.command()
@@ -18,7 +19,7 @@ def uninstall(*, roles: bool, dry_run: bool, yes: bool) -> None:
 
     What the host made stays as it was. Stop workers, beat and API first.
     """
-    url = database.url_of(settings.load(), "owner")
+    url = session_url(settings.load(), "owner")
     going = uninstalling.plan(url, with_roles=roles)
     for line in going or ["nothing of ours is in this database"]:
         click.echo(line)

@@ -33,7 +33,7 @@ _TURNS: Final = 40
 def pooled(server: Server, api_database: str) -> Iterator[dict[str, Engine]]:
     """Yield engines by role whose clients share one connection of PostgreSQL, as PgBouncer hands it out."""
     logins = {role: make_url(server.url_as(role, api_database)) for role in (READER_ROLE, AUTHENTICATOR_ROLE)}
-    with pooler.pooled(list(logins.values())) as engines:
+    with pooler.pooled_readers(list(logins.values())) as engines:
         yield dict(zip(logins, engines, strict=True))
 
 

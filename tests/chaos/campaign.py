@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from snapshots.signals import SIGNALS
-from tests.chaos import faults, hardware, poison
+from tests.chaos import faults, hardware, locking, poison
 from tests.chaos.faults import Fault, Scene, Unavailable
 from tests.chaos.readers import Readers
 from tests.chaos.verdict import judge, unacknowledged
@@ -30,7 +30,16 @@ GRACE_S: Final = 60.0
 FAILOVER_S: Final = 15.0
 
 #: Numbers that faults measure and that must be 0.
-_NEVER: Final = ("done_twice", "replaced_by_the_older", "did_nothing", "wrongly_loaded", "wrongly_ended")
+_NEVER: Final = (
+    "done_twice",
+    "replaced_by_the_older",
+    "did_nothing",
+    "wrongly_loaded",
+    "wrongly_ended",
+    "starved",
+    "let_in",
+    "stranded",
+)
 
 CHILD: Final = Fault("SIGKILL of a worker's child", faults.kill_child, kills=1)
 WORKER: Final = Fault("SIGKILL of a worker", faults.kill_worker, kills=1)
@@ -55,9 +64,11 @@ OTHERS: Final = (
     Fault("a worker's clock an hour behind", partial(hardware.shift_clock, -1)),
     Fault("PostgreSQL: disk full", hardware.fill_disk),
     *(Fault(f"a tenant that breaks a constraint: {name}", partial(poison.break_tenant, name)) for name in SIGNALS),
+    Fault("PostgreSQL: aos_traces locked, and patterns asked for", locking.hold_traces),
+    Fault("PgBouncer in transaction mode", locking.pool_transactions),
 )
 FULL: Final = (*[CHILD] * 14, *[WORKER] * 6, *[BEAT] * 6, *[API] * 6, *[MANY] * 2, *OTHERS)
-SHORT: Final = (CHILD, WORKER, BEAT, API, OTHERS[6], OTHERS[8], OTHERS[9], OTHERS[10])
+SHORT: Final = (CHILD, WORKER, BEAT, API, OTHERS[6], OTHERS[8], OTHERS[9], OTHERS[10], OTHERS[-1])
 
 
 @dataclass(frozen=True, slots=True)

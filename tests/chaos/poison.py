@@ -145,7 +145,7 @@ def end_late(scene: Scene) -> Measured:
         world.until(lambda: scene.readers.are_fresh(older.as_of), _PATIENCE_S)
         before = _fences(conn)
         for name in SIGNALS:
-            with locks.held(conn, name, WHOLE.slots), conn.begin():
+            with locks.held(world.engine, name, WHOLE.slots, wait_s=_PATIENCE_S), conn.begin():
                 refresh_batch(conn, Order(RULES[name], 0, tenants=TENANTS), world.settings, older)
         after = _fences(conn)
     newer = {key: fence for key, fence in before.items() if fence > older.fence and key[0] in TENANTS}

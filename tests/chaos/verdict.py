@@ -17,7 +17,7 @@ from tests.worker.agreement import assert_published_equals_staged
 from worker.refresh import refresh
 from worker.registry import SIGNALS
 from worker.retention import DAYS_AHEAD
-from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
+from worker.schedule import QUEUES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -55,7 +55,7 @@ def unacknowledged(world: World) -> int:
 
 def _waiting(world: World) -> dict[str, int]:
     with world.broker() as broker:
-        lengths = {queue: broker.llen(queue) for queue in (SCHEDULED_QUEUE, MANUAL_QUEUE)}
+        lengths = {queue: broker.llen(queue) for queue in QUEUES}
     return {queue: int(length) for queue, length in lengths.items()}
 
 

@@ -191,14 +191,12 @@ def test_a_refresh_does_not_wait_for_the_indexes_nor_they_for_it(captured: Engin
     with captured.begin() as conn:
         conn.execute(text("drop index idx_runs_tenant_source"))
 
-    with ThreadPoolExecutor(1) as pool, captured.connect() as writer, captured.connect() as waiting:
+    with ThreadPoolExecutor(1) as pool, captured.connect() as writer:
         insert_run(writer, id="run-slow")
         attaching = pool.submit(attach, captured.url)
         _wait_for_build(captured)
-        with waiting.begin():
-            waiting.execute(text("set lock_timeout = '5s'"))
-        with locks.held(waiting, "cost", range(SLOTS)) as is_held:
-            assert is_held
+        with locks.held(captured, "cost", range(SLOTS), wait_s=5) as lock:
+            assert lock is not None
         writer.commit()
         assert attaching.result() is not None
 

@@ -59,6 +59,18 @@ def three_refreshes_fail(system: System) -> None:
     system.scrape()
 
 
+def refreshes_meet_a_lock(system: System, error_class: str = "LockTimeoutError", since_s: int = 61) -> None:
+    asked = text(f"now() - interval '{since_s} seconds'")
+    system.run("cost")
+    system.change(lambda conn: conn.execute(update(refresh).values(finished_at=text("now() - interval '1 hour'"))))
+    system.request(requested_at=asked, error_class=error_class, error="cost is locked by pid 1")
+    system.scrape()
+
+
+def a_session_holds_a_shard(system: System) -> None:
+    refreshes_meet_a_lock(system, "LocksHeldError", 901)
+
+
 def a_comparison_repaired_something(system: System) -> None:
     refresh_id = system.run("cost")
     repaired = update(refresh).where(refresh.c.refresh_id == refresh_id).values(drift=1)
@@ -221,6 +233,8 @@ PLANTED: Final[Mapping[str, Callable[[System], None]]] = {
     "ActivitySignalStale": one_slot_is_left_behind,
     "ActivitySnapshotsNotConfirmed": what_is_served_grows_old,
     "ActivityRefreshFailing": three_refreshes_fail,
+    "ActivityRefreshBlocked": refreshes_meet_a_lock,
+    "ActivityShardHeld": a_session_holds_a_shard,
     "ActivityDrift": a_comparison_repaired_something,
     "ActivityQuarantine": a_tenant_is_set_aside,
     "ActivityCaptureBacklog": marks_pile_up,
@@ -254,6 +268,16 @@ def test_an_alert_is_raised_by_what_it_is_about(system: System, name: str) -> No
     PLANTED[name](system)
 
     assert system.stored.fires(alerts()[name], system.now_s)
+
+
+def test_a_lock_that_a_refresh_met_before_it_succeeded_is_not_alerted_on(system: System) -> None:
+    for error_class in ("LockTimeoutError", "LocksHeldError"):
+        system.request(requested_at=text("now() - interval '1 hour'"), error_class=error_class, error="planted")
+    system.run("cost")
+    system.scrape()
+
+    for name in ("ActivityRefreshBlocked", "ActivityShardHeld"):
+        assert not system.stored.fires(alerts()[name], system.now_s)
 
 
 def test_spans_that_nobody_writes_are_known_with_no_receiver_left(system: System) -> None:

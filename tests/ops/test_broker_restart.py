@@ -14,10 +14,9 @@ from sqlalchemy import select, text
 from ops.embedded.valkey import ValkeyServer
 from snapshots import settings
 from snapshots.database import connect
-from snapshots.signals import SLOTS
 from snapshots.tables import refresh
 from tests.ops.processes import running, until
-from worker import ledger, locks
+from worker import ledger
 from worker.app import create_app
 from worker.schedule import RECOMPUTE
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     import psutil
     from sqlalchemy import Engine
 
-_WAITING = text("select count(*) from pg_locks where locktype = 'advisory' and not granted")
+_WAITING = text("select count(*) from pg_locks where locktype = 'relation' and not granted")
 
 
 @dataclass
@@ -45,10 +44,15 @@ class Busy:
     def at_work(self) -> Iterator[psutil.Popen]:
         """Run the worker until it has begun; let go of the lock at the end, and wait until it has succeeded."""
         url = self.owner.url.render_as_string(hide_password=False)
-        variables = {"ACTIVITY_DATABASE_URL": url, "ACTIVITY_BROKER_URL": self.valkey.url}
+        variables = {
+            "ACTIVITY_DATABASE_URL": url,
+            "ACTIVITY_BROKER_URL": self.valkey.url,
+            "ACTIVITY_REFRESH_LOCK_TIMEOUT_S": "240",
+        }
         arguments = ("worker", "--queues", "manual", "--concurrency", "1")
         with running(self.folder / "worker", variables, *arguments) as worker:
-            with self.owner.connect() as conn, locks.held(conn, "cost", range(SLOTS)):
+            with self.owner.begin() as conn:
+                conn.execute(text("lock table public.runs in access exclusive mode"))
                 self._ask()
                 until(lambda: self.waiting() == 1, "the refresh has begun")
                 yield worker

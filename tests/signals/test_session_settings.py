@@ -17,7 +17,7 @@ from snapshots.settings import Settings, load
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE, WORKER_ROLE
 from tests.api.arrange import PREFIX, Api, Moment
 from tests.factories import insert_run
-from tests.pooler import pooled, reading_engine
+from tests.pooler import pooled_readers, reading_engine
 from tests.signals import recorded
 from tests.signals.hostile import COMBINATIONS, Defaults, add_shadows, hostile
 from worker.incremental import Instant, Order, refresh_batch
@@ -201,7 +201,7 @@ def test_no_default_of_a_session_alters_what_is_served(
     logins = _logins(server, published)
     with hostile(server, url, COMBINATIONS[name], is_pooled=is_pooled):
         if is_pooled:
-            with pooled(logins) as engines:
+            with pooled_readers(logins) as engines:
                 found = _answers(published, engines)
         else:
             found = _answers(published, [reading_engine(login) for login in logins])

@@ -210,7 +210,7 @@ def test_a_trace_that_is_another_tenant_s_by_now_keeps_its_mark(populated: Engin
 
 def test_it_waits_for_a_refresh_that_is_under_way(populated: Engine) -> None:
     with populated.connect() as worker, ThreadPoolExecutor(1) as pool:
-        with locks.held(worker, "attention", SLOT_NUMBERS):
+        with locks.held(populated, "attention", SLOT_NUMBERS):
             erasing = pool.submit(erase, populated, GONE)
             wait_for_a_waiting_session(populated)
             with worker.begin():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError
 
 from ops import health_ledger
 from snapshots.database import connect
@@ -40,8 +42,10 @@ def _begin(engine: Engine, worker: Connection, signal: str, shard: Shard, tenant
     if tenants is not None:
         slots = sorted(worker.execute(text("select signals.slot_of(t) from unnest(:t) as t"), {"t": tenants}).scalars())
         worker.rollback()
-    held = worker.info[signal] = locks.held(worker, signal, slots)  # kept: the worker ends without leaving it
-    held.__enter__()
+    context = locks.held(worker.engine, signal, slots)
+    lock = context.__enter__()
+    assert lock is not None
+    worker.info.setdefault("locks", []).append((context, lock.pid))  # kept: the worker ends without leaving them
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         asked = ledger.request(conn, signal, mode="manual", requested_by="test", shard=shard, tenants=tenants)
         now = conn.execute(text("select clock_timestamp()")).scalar_one()
@@ -62,15 +66,14 @@ def _state(engine: Engine, refresh_id: int) -> tuple[str, str | None]:
 
 
 def _kill(worker: Connection) -> None:
-    """End the session of a worker, and wait until it is gone."""
-    backend = worker.connection.dbapi_connection
-    assert backend is not None
-    pid = {"pid": backend.info.backend_pid}
+    """End the sessions that hold the locks of a worker, and wait until they are gone."""
     admin = connect(worker.engine.url)
-    with admin.begin() as conn:
-        assert conn.execute(text("select pg_terminate_backend(:pid, 10000)"), pid).scalar_one()
+    for context, pid in worker.info.pop("locks"):
+        with admin.begin() as conn:
+            assert conn.execute(text("select pg_terminate_backend(:pid, 10000)"), {"pid": pid}).scalar_one()
+        with suppress(DBAPIError):
+            context.__exit__(None, None, None)
     admin.dispose()
-    worker.invalidate()
 
 
 @pytest.mark.parametrize("tenants", [None, ["acme", "globex"]])

@@ -74,7 +74,7 @@ def test_what_the_schedule_asked_for_is_rung_for_by_the_schedule(engine: Engine)
 def test_a_request_that_must_wait_for_a_lock_keeps_its_place_and_those_behind_it_are_done(engine: Engine) -> None:
     lost = [ask(engine, signal, waited_s=OVERDUE_S + 1) for signal in ("cost", "attention")]
 
-    with engine.connect() as other, locks.held(other, "cost", range(SLOTS)):
+    with locks.held(engine, "cost", range(SLOTS)):
         assert take_up(engine, SETTINGS)
         assert not take_up(engine, SETTINGS)
         assert states(engine) == {lost[0]: "requested", lost[1]: "succeeded"}

@@ -233,7 +233,7 @@ def test_a_queue_whose_order_keeps_changing_is_kept_every_five_minutes(conn: Con
 
 
 def test_a_tick_ends_at_once_while_a_refresh_is_under_way(engine: Engine) -> None:
-    with engine.connect() as holder, locks.held(holder, "cost", WHOLE.slots[:1]):
+    with locks.held(engine, "cost", WHOLE.slots[:1]):
         result = run_refresh(engine, "cost", SETTINGS)
 
     assert result is None

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, text, update
 from snapshots import settings
 from snapshots.tables import refresh, snapshot_history
 from worker import ledger
+from worker.errors import LocksHeldError
 from worker.retention import DAYS_AHEAD, prune
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def test_a_second_pruning_finds_nothing_to_do(engine: Engine) -> None:
 def test_old_attempts_leave_the_ledger_and_those_under_way_stay(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         over = ledger.request(books, "cost", mode="tick", requested_by="schedule")
-        ledger.mark_coalesced(books, over)
+        ledger.mark_coalesced(books, over, LocksHeldError("planted"))
         ledger.request(books, "cost", mode="manual", requested_by="someone whom nobody served")
         under_way = ledger.request(books, "cost", mode="manual", requested_by="someone")
         ledger.mark_running(books, under_way, as_of=datetime.now(UTC), fence=1)

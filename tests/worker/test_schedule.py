@@ -14,7 +14,19 @@ from snapshots import settings
 from snapshots.errors import SettingsError
 from snapshots.signals import SIGNALS
 from worker.app import BEAT_LOCK_S, BEAT_LOOP_S, create_app
-from worker.schedule import beat_schedule
+from worker.schedule import (
+    MANUAL_QUEUE,
+    NOTIFY,
+    PRUNE,
+    QUEUES,
+    RECOMPUTE,
+    RECONCILE,
+    REFRESH,
+    SCHEDULED_QUEUE,
+    TAKE_UP,
+    beat_schedule,
+    queue_of,
+)
 from worker.tasks import RETRY
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +38,26 @@ def test_every_entry_of_the_schedule_is_a_registered_task() -> None:
     app = create_app(SETTINGS)
 
     assert {entry["task"] for entry in beat_schedule(SETTINGS).values()} <= set(app.tasks)
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_each_signal_has_a_queue_that_workers_serve(signal: str) -> None:
+    app = create_app(SETTINGS)
+
+    queues = {
+        app.amqp.router.route({}, task, args)["queue"].name
+        for task, args in ((REFRESH, (signal, 0, 1)), (RECONCILE, (signal, 0, 1)))
+    }
+
+    assert queues == {queue_of(signal)} <= set(QUEUES)
+    assert set(app.amqp.queues) == set(QUEUES)
+
+
+def test_housekeeping_and_requests_have_queues_of_their_own() -> None:
+    route = create_app(SETTINGS).amqp.router.route
+
+    assert {route({}, task, ())["queue"].name for task in (PRUNE, TAKE_UP, NOTIFY)} == {SCHEDULED_QUEUE}
+    assert route({}, RECOMPUTE, (1,))["queue"].name == MANUAL_QUEUE
 
 
 def test_a_message_expires_before_the_next_one_is_sent() -> None:
@@ -149,7 +181,13 @@ def test_messages_are_json_to_declared_queues_and_acknowledged_late() -> None:
     conf = create_app(SETTINGS).conf
 
     assert conf.accept_content == ["json"]
-    assert {queue.name for queue in conf.task_queues} == {"signals", "manual"}
+    assert {queue.name for queue in conf.task_queues} == {
+        "signals",
+        "manual",
+        "signals.patterns",
+        "signals.cost",
+        "signals.attention",
+    }
     assert conf.task_create_missing_queues is False
     assert conf.task_acks_late is True
 

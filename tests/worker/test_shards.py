@@ -76,7 +76,7 @@ def test_each_shard_publishes_its_own_tenants(captured: Engine) -> None:
 
 
 def test_shards_run_side_by_side_and_those_that_overlap_do_not(captured: Engine) -> None:
-    with captured.connect() as conn, locks.held(conn, "cost", Shard(0, 2).slots):
+    with locks.held(captured, "cost", Shard(0, 2).slots):
         other = refresh(captured, "cost", SETTINGS, shard=Shard(1, 2))
         overlapping = [refresh(captured, "cost", SETTINGS, shard=shard) for shard in (Shard(2, 4), Shard())]
         another_signal = refresh(captured, "attention", SETTINGS)
