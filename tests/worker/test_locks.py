@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots.database import connect
 from snapshots.errors import ActivityError
-from snapshots.signals import SLOTS
+from snapshots.signals import SLOTS, WORKER_ROLE
 from snapshots.tables import freshness, refresh, snapshot
 from tests.ops.processes import until
 from tests.worker.test_refresh import SETTINGS, now, plant
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
+
+    from tests.postgres import Server
 
 HASTY: Final = SETTINGS.model_copy(update={"refresh_lock_timeout_s": 1})
 _OF_LOCKS: Final = text(
@@ -71,6 +73,19 @@ def test_a_locked_table_ends_a_tick_and_its_error_names_the_holder(engine: Engin
     assert (state, error_class) == ("failed", "LockTimeoutError")
     assert f"aos_traces is locked by pid {pid} (user " in error
     assert "application host migration, idle in transaction, since 2" in error
+
+
+def test_the_workers_role_names_what_it_may_see_of_another_roles_session(
+    engine: Engine, server: Server, fresh_database: str
+) -> None:
+    """Its state and times are hidden from a role without pg_read_all_stats."""
+    worker = connect(server.url_as(WORKER_ROLE, fresh_database))
+    with host_lock(engine, "public.aos_traces") as pid, pytest.raises(LockTimeoutError) as caught:
+        engine_module.refresh(worker, "patterns", HASTY)
+    worker.dispose()
+
+    seen = f"aos_traces is locked by pid {pid} (user {engine.url.username}, application host migration)"
+    assert seen in str(caught.value)
 
 
 def test_a_session_that_waits_before_us_is_named_with_the_one_it_waits_for(engine: Engine) -> None:
