@@ -13,8 +13,8 @@ FILES = sorted(
     for folder in ("api", "benchmarks", "migrations", "ops", "snapshots", "tests", "worker")
     for path in (ROOT / folder).rglob("*.py")
 )
-MODULE_LINES = 400
-FUNCTION_LINES = 50
+MODULE_LINES = 450
+FUNCTION_LINES = 60
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
