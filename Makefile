@@ -57,7 +57,7 @@ lint: $(INSTALLED) ## Style, types and SQL
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/sql ops/telemetry/sql
+	$(VENV)/bin/sqlfluff lint --disable-progress-bar -p 0 worker/engine/sql worker/signals ingest/assembly/sql
 
 chaos: $(INSTALLED) ## Faults of every kind against a whole installation, 15 minutes; ARGS="--short" is a minute
 	$(PYTHON) -m tests.chaos $(ARGS)

@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any, Final
 import falcon
 
 from api import bundle
-from api.aside import Aside
-from api.credentials import gate_of
-from api.endpoint import Guard
-from api.front import Front
-from api.limits import FailureLimit, LiveSlots, PortionedLimit, live_limit
-from api.lines import Lines
-from api.metrics import Metrics, SnapshotAges
-from api.middleware import Envelope, send_problem
+from api.auth.credentials import gate_of
+from api.auth.limits import FailureLimit, LiveSlots, PortionedLimit, live_limit
+from api.auth.visibility import Proof
+from api.http.background import Aside
+from api.http.circuit_breaker import Watch
+from api.http.endpoint import Guard
+from api.http.log_writer import Lines
+from api.http.metrics import Metrics, SnapshotAges
+from api.http.middleware import Envelope, send_problem
+from api.http.request_middleware import Front
+from api.http.request_recorder import Records
+from api.http.response_cache import Repeats
 from api.openapi import document
-from api.published import Snapshots
-from api.reader import LOOK_UP_TIMEOUT_MS, Reader
-from api.records import Records
-from api.repeats import Repeats
+from api.queries.published import Snapshots
+from api.queries.reader import LOOK_UP_TIMEOUT_MS, Reader
+from api.queries.triage import Desk
 from api.resources import console
 from api.resources.explain import Explain
 from api.resources.freshness import Freshness
@@ -33,9 +36,6 @@ from api.resources.service import Contract, Livez, Numbers, Readyz, Start
 from api.resources.session import Session
 from api.resources.snapshots import Route, SignalSnapshot
 from api.resources.triage import Triage
-from api.triage import Desk
-from api.visibility import Proof
-from api.watch import Watch
 from snapshots.signals import READER_ROLE, SCHEMA_REVISION, TRIAGE_ROLE
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from api.lines import Sink
+    from api.http.log_writer import Sink
     from snapshots.settings import Settings
 
     Application = falcon.App[falcon.Request, falcon.Response]

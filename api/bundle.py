@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from api import encoding
+from api.http import encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from api import logs
 from api.app import Surroundings, create_app
-from api.lines import inherited
+from api.http import logs
+from api.http.log_writer import inherited
 from snapshots import settings
 from snapshots.database import connect, url_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from api.front import Front
+    from api.http.request_middleware import Front
     from snapshots.database import Role
     from snapshots.settings import Settings
 

@@ -22,7 +22,7 @@ from benchmarks.scales import SCALES, filled_database
 from migrations import capture
 from snapshots import database
 from snapshots import settings as settings_module
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -24,7 +24,7 @@ from benchmarks.timing import timed
 from migrations import capture
 from snapshots import settings as settings_module
 from snapshots.signals import SIGNALS
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

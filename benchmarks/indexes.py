@@ -21,8 +21,8 @@ import click
 from sqlalchemy import text
 
 from benchmarks.scales import SCALES, filled_database
-from ops.explaining import census
-from ops.explaining.measuring import live_findings, signal_findings
+from ops.plans import census
+from ops.plans.measuring import live_findings, signal_findings
 from snapshots import settings as settings_module
 from snapshots.signals import SIGNALS
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from ops.explaining.measuring import Finding
+    from ops.plans.measuring import Finding
 
 _SPEC: Final = frozenset(name for name, *_ in import_module("migrations.versions.095_activity_signal_indexes").INDEXES)
 #: Indexes that no constraint stands on, with their tables.

@@ -28,8 +28,8 @@ def _refresh_all(url: str, answer: Connection) -> None:
     # What a worker process imports, and nothing of the benchmark.
     from snapshots import database, settings  # noqa: PLC0415  # this runs in the other process
     from worker import app  # noqa: PLC0415  # as above
-    from worker.refresh import refresh  # noqa: PLC0415  # as above
-    from worker.registry import SIGNALS  # noqa: PLC0415  # as above
+    from worker.engine.refresh import refresh  # noqa: PLC0415  # as above
+    from worker.signals.registry import SIGNALS  # noqa: PLC0415  # as above
 
     current = settings.load(database_url=url, broker_url="redis://127.0.0.1:6379/0")
     app.create_app(current)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from api.app import utc_now
-from api.published import Snapshots
-from api.reader import Reader
+from api.queries.published import Snapshots
+from api.queries.reader import Reader
 from benchmarks import ticks
 from benchmarks.scales import SCALES, filled_database
 from benchmarks.timing import timed
@@ -25,14 +25,14 @@ from migrations import capture
 from snapshots import settings
 from snapshots.body import DEFAULT_LIMIT
 from snapshots.signals import SIGNALS
-from worker import movement, publish
-from worker.refresh import refresh
+from worker.engine import movement, publish
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from snapshots.settings import Settings
-    from worker.publication import Publication
+    from worker.engine.publication import Publication
 
 #: One tick in a thousand of the day's runs.
 _SHARE: Final = 1000

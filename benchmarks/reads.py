@@ -26,14 +26,14 @@ from benchmarks.refresh import spec_indexes_only
 from benchmarks.scales import SCALES, filled_database
 from benchmarks.serving import serving
 from benchmarks.wrk import Target
-from ops.interruption import Interruption
+from ops.local.interruption import Interruption
 from snapshots import settings as settings_module
 from snapshots.body import DEFAULT_LIMIT, ITEM_LISTS, cut_items, parts_of
 from snapshots.errors import ActivityError
 from snapshots.movement import movement
 from snapshots.signals import SIGNALS
 from snapshots.tables import snapshot
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

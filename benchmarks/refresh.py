@@ -26,8 +26,8 @@ from benchmarks.writers import insert_rates
 from migrations import capture
 from snapshots import settings as settings_module
 from snapshots.signals import SIGNALS
-from worker.refresh import refresh
-from worker.shards import shards
+from worker.engine.refresh import refresh
+from worker.engine.shards import shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

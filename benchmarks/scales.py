@@ -18,7 +18,7 @@ from sqlalchemy import func, select, text
 
 from migrations import runner
 from migrations.roles import ensure_roles
-from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
+from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots.database import connect, normalise
 from snapshots.errors import ActivityError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ops import children
+from ops.local import children
 from snapshots.errors import ActivityError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from benchmarks.scales import statements
 from benchmarks.timing import timed
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from worker import queries, stage
-from worker.registry import SIGNALS
+from worker.engine import queries, stage
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 #: The steps of each signal up to its items, and the key that REFRESH ... CONCURRENTLY asks for.
 _ITEMS: Final = {
-    "patterns": (("pattern_facts", "pattern_runs", "pattern_items"), "tenant_id, pattern_type, rank"),
-    "cost": (("cost_agents", "cost_items"), "tenant_id, agent_id"),
-    "attention": (("attention_facts", "attention_runs", "attention_items"), "tenant_id, rank"),
+    "patterns": (("patterns/facts", "patterns/runs", "patterns/items"), "tenant_id, pattern_type, rank"),
+    "cost": (("cost/agents", "cost/items"), "tenant_id, agent_id"),
+    "attention": (("attention/facts", "attention/runs", "attention/items"), "tenant_id, rank"),
 }
 
 

@@ -14,8 +14,9 @@ from psycopg2 import errors
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from migrations import host, trigger_functions
+from migrations import trigger_functions
 from migrations.statements import run_one
+from snapshots import host
 from snapshots.errors import ActivityError
 from snapshots.tables import SCHEMA, created_object
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from migrations.host import Source
+    from snapshots.host import Source
 
 #: How long the creation of a table's triggers waits for its writers, and holds up those behind it.
 LOCK_TIMEOUT: Final = "3s"

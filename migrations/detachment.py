@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, text
+from sqlalchemy import text
 
-from migrations import capture, host, statements, views
-from migrations import mapping as mappings
+from migrations import capture, statements, views
+from snapshots import host
+from snapshots import host_mapping as mappings
 from snapshots.errors import ActivityError, SchemaMismatchError
-from snapshots.facts import fact_state
 from snapshots.signals import DETACHED
 from snapshots.tables import SCHEMA
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from migrations.mapping import SourceMapping
+    from snapshots.host_mapping import SourceMapping
 
 #: How long the views' removal waits for a reader.
 LOCK_TIMEOUT: Final = "10s"
@@ -169,7 +169,7 @@ def attach(conn: Connection, known: Detachment, mapping: SourceMapping | None = 
     for found in (_OWNERS, _GRANTS):
         for statement in conn.execute(found).scalars().all():
             conn.exec_driver_sql(statement)
-    conn.execute(delete(fact_state))
+    conn.exec_driver_sql("delete from signals.fact_state")
     forget(conn, known)
     if known.captured:
         capture.create(conn, known.captured)

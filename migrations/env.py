@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from alembic import context
 
 from migrations.objects import LOCK_TIMEOUT
-from snapshots.owned import metadata
 from snapshots.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -31,7 +30,8 @@ def include_name(
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=metadata,
+    # The caller's; a comparison alone needs it.
+    target_metadata=context.config.attributes.get("metadata"),
     version_table_schema=SCHEMA,
     include_schemas=True,
     include_name=include_name,

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from migrations import host, mapping
+from snapshots import host, host_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
-    from migrations.host import Source
-    from migrations.mapping import SourceMapping
+    from snapshots.host import Source
+    from snapshots.host_mapping import SourceMapping
 
 _WORD: Final = re.compile(r"[a-z_]+")
 #: The words of a definition that are no columns.
@@ -106,7 +106,7 @@ def placed(conn: Connection, table: str, definition: str, wanted: SourceMapping 
     table or of a partitioned one, whose indexes cannot be built without blocking its writers.
     """
     name = table.rpartition(".")[2]
-    known = wanted or mapping.read(conn)
+    known = wanted or host_mapping.read(conn)
     source = host.read(conn, known)[name]
     if source.found is None or source.found.kind not in {"r", "m"}:
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from migrations import host
+from snapshots import host
 from snapshots.signals import INGEST_ROLE
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from migrations.host import Source
+    from snapshots.host import Source
 
 #: Runs change while they are under way; traces and steps are written once.
 NEEDED: Final = {

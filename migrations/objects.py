@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import indexes, mapping
+from migrations import indexes
 from migrations.statements import run_one
+from snapshots import host_mapping
 from snapshots.tables import created_object
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def create(kind: str, name: str, ddl: str, revision: str) -> bool:
 
 def _is_elsewhere(name: str) -> bool:
     """Tell whether a host has its own for it under another name; `v_runs_o2` is made over our `runs` alone."""
-    known, own = mapping.read(op.get_bind()), name.rpartition(".")[2].replace("v_runs_o2", "runs")
+    known, own = host_mapping.read(op.get_bind()), name.rpartition(".")[2].replace("v_runs_o2", "runs")
     return known.moves(own) or bool(known.places[own].columns)
 
 

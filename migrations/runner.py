@@ -14,10 +14,11 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import text
 
-from migrations import host, ingest
-from migrations import mapping as mappings
+from migrations import ingest
 from migrations import repair as repairing
 from migrations.roles import ensure_roles
+from snapshots import host
+from snapshots import host_mapping as mappings
 from snapshots.database import connect, normalise
 from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.pooling import session_url
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection
 
-    from migrations.mapping import SourceMapping
+    from snapshots.host_mapping import SourceMapping
     from snapshots.settings import Settings
 
 #: "actm" in ASCII: only one migrator works at a time.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from psycopg2 import sql
 
-from migrations import host
 from migrations.statements import run_one
+from snapshots import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection
     from sqlalchemy import Connection
 
-    from migrations.host import Source
+    from snapshots.host import Source
 
 #: What a change must touch to count; the columns that a host lacks are left out.
 _COMPARED: Final[Mapping[str, Sequence[str]]] = {

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from migrations import host, sources
 from migrations.access import NAMED_TENANT
 from migrations.statements import run_one
+from snapshots import host, host_sources
 from snapshots.signals import READER_ROLE, WORKER_ROLE
 from snapshots.tables import SCHEMA
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from migrations.host import Source
-    from migrations.mapping import SourceMapping
+    from snapshots.host import Source
+    from snapshots.host_mapping import SourceMapping
 
-_RUN: Final = tuple(name for name in sources.TABLES["runs"].columns if name != "id")
+_RUN: Final = tuple(name for name in host_sources.TABLES["runs"].columns if name != "id")
 _TRACE: Final = ("trace_id", "run_id", "tenant_id", "started_at")
 _NOT_SHOWN: Final = frozenset({"trace_id", "archived_at"})
-_STEP: Final = tuple(name for name in sources.TABLES["aos_trace_steps"].columns if name not in _NOT_SHOWN)
+_STEP: Final = tuple(name for name in host_sources.TABLES["aos_trace_steps"].columns if name not in _NOT_SHOWN)
 #: What stands for the words in double braces of a definition, whatever the host.
 _WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -46,7 +46,7 @@ _WORD: Final = re.compile(r"\{\{(\w+)\}\}")
 NEEDED: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
         table.name: tuple(column.name for column in table.columns.values() if not column.is_optional)
-        for table in sources.TABLES.values()
+        for table in host_sources.TABLES.values()
     }
 )
 

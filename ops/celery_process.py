@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError as TransportError
 from redis import RedisError
 
 from snapshots.errors import ActivityError
-from worker.errors import first_line
+from worker.engine.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from snapshots.errors import ActivityError, ArgumentError, SettingsError, UnknownSignalError, sqlstate
-from worker.errors import first_line
+from worker.engine.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

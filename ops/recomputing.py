@@ -16,13 +16,13 @@ from sqlalchemy import func, select
 
 from snapshots.errors import ActivityError, BrokerUnavailableError, SettingsError
 from snapshots.tables import quarantine, refresh, snapshot
-from worker import ledger
 from worker.app import create_app
-from worker.limits import set_limits
-from worker.registry import SIGNALS
+from worker.engine import ledger
+from worker.engine.limits import set_limits
+from worker.engine.shards import WHOLE, shards
+from worker.engine.stage import stage_content, stage_signal
 from worker.schedule import RECOMPUTE
-from worker.shards import WHOLE, shards
-from worker.stage import stage_content, stage_signal
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

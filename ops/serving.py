@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
 
-from api.logs import FORMATTER
+from api.http.logs import FORMATTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

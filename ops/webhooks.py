@@ -12,9 +12,9 @@ from snapshots.errors import ActivityError, ArgumentError
 from snapshots.movement import KINDS
 from snapshots.signals import SIGNALS
 from snapshots.webhooks import FORMATS, dead_letter, webhook
-from worker import messages
-from worker.addresses import check_url
-from worker.notify import Means, Message, deliver, newest_no
+from worker.webhooks import payloads
+from worker.webhooks.addresses import check_url
+from worker.webhooks.deliver import Means, Message, deliver, newest_no
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row, RowMapping
 
     from snapshots.settings import Settings
-    from worker.sending import Outcome
+    from worker.webhooks.sending import Outcome
 
 #: What is shown of a webhook: neither its secret nor its URL, whose path may be one.
 _SHOWN: Final = (
@@ -102,7 +102,7 @@ def try_out(engine: Engine, settings: Settings, webhook_id: int, means: Means | 
     with engine.connect() as conn:
         found = _find(conn, webhook_id)
     named = f"test_{webhook_id}_{secrets.token_hex(8)}"
-    return deliver(found, Message(named, (), messages.TEST_TYPE), settings, means or Means())
+    return deliver(found, Message(named, (), payloads.TEST_TYPE), settings, means or Means())
 
 
 def remove(conn: Connection, webhook_id: int) -> None:

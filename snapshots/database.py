@@ -69,7 +69,7 @@ def connect(  # noqa: PLR0913  # what makes a session of one role differ from an
 
     They are named `name` in pg_stat_activity. Connecting raises SessionSettingsError when the settings do not hold.
     `keeps_session` is False where a pooler in transaction mode may stand between: nothing is then set for a session,
-    and each transaction pins the settings itself (`api.reader`). With `read_deadline_s` a statement that the server
+    and each transaction pins the settings itself. With `read_deadline_s` a statement that the server
     leaves unanswered for so long raises OperationalError. It is longer than statement_timeout, with which a server that
     runs ends the statement itself. With `lock_timeout_s`, no statement waits longer for a lock unless its transaction
     allows for more.

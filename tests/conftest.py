@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 for _name in [name for name in os.environ if name.startswith(("ACTIVITY_", "PG"))]:  # noqa: TID251  # emptied here
     del os.environ[_name]  # noqa: TID251  # emptied here
 
-from ops.embedded.valkey import ValkeyServer  # noqa: E402  # after the environment is clean
+from ops.local.embedded.valkey import ValkeyServer  # noqa: E402  # after the environment is clean
 from tests.postgres import BINARIES, Server  # noqa: E402  # after the environment is clean
 
 #: Each example undoes what it did, so that sharing a fixture is no fault.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from migrations import mapping as mappings
+from snapshots import host_mapping as mappings
 
 #: Names that would end a string, a function's body or a placeholder, were they not quoted where they are used.
 DOCUMENT: Final = {

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
-from ops.embedded.account import server_account
+from ops.local.embedded.account import server_account
 from snapshots.database import connect
 from tests.ops.processes import free_port
 

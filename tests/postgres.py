@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Engine, make_url, text
 
 from migrations import runner
-from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
+from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots import database, settings
 
 if TYPE_CHECKING:

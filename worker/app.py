@@ -11,6 +11,7 @@ from kombu import Queue
 from snapshots.errors import SettingsError
 from snapshots.signals import SIGNALS
 from worker import tasks
+from worker.engine.shards import shards
 from worker.process import process_settings
 from worker.schedule import (
     MANUAL_QUEUE,
@@ -22,7 +23,6 @@ from worker.schedule import (
     beat_schedule,
     queue_of,
 )
-from worker.shards import shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> Celery:
     if settings.broker_url is None:
         raise SettingsError("ACTIVITY_BROKER_URL: not set; expected a URL like redis://:password@host:6379/0")
     url = settings.broker_url.get_secret_value()
-    app = Celery("activity", broker=url, task_cls="worker.expiry:TimedTask", set_as_current=True)
+    app = Celery("activity", broker=url, task_cls="worker.message_expiry:TimedTask", set_as_current=True)
     app.conf.update({**_messages(), **_time_limits(settings), **_worker(settings), **_beat(settings)})
     _refuse_variables(app, url)
     return app

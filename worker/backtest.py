@@ -17,8 +17,8 @@ from snapshots.errors import SettingsError
 from snapshots.settings import load
 from snapshots.tables import snapshot, snapshot_history
 from snapshots.triage import triage_event
-from worker.registry import SIGNALS
-from worker.stage import stage_signal
+from worker.engine.stage import stage_signal
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

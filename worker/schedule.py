@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from snapshots.signals import SIGNALS
-from worker.shards import shards
+from worker.engine.shards import shards
 
 if TYPE_CHECKING:
     from snapshots.settings import Settings
-    from worker.shards import Shard
+    from worker.engine.shards import Shard
 
 REFRESH: Final = "signals.refresh"
 RECONCILE: Final = "signals.reconcile"

@@ -8,13 +8,13 @@ from typing import Final, TypedDict
 from celery import Task, shared_task
 
 from snapshots.signals import check_signal
-from worker import notify as notifier
-from worker import overdue, retention
-from worker import refresh as engine
-from worker.errors import LockTimeoutError
+from worker.engine import refresh as engine
+from worker.engine.errors import LockTimeoutError
+from worker.engine.shards import Shard
+from worker.housekeeping import rescue, retention
 from worker.process import process_engine, process_settings
 from worker.schedule import NOTIFY, PRUNE, RECOMPUTE, RECONCILE, REFRESH, TAKE_UP, TAKE_UP_PERIOD_S
-from worker.shards import Shard
+from worker.webhooks import deliver as notifier
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def prune() -> None:
 @shared_task(name=TAKE_UP, bind=True)
 def take_up(self: Task[[], None]) -> None:
     """Run one request whose message was lost, and ring for the next one."""
-    if overdue.take_up(process_engine(), process_settings()):
+    if rescue.take_up(process_engine(), process_settings()):
         self.apply_async(expires=TAKE_UP_PERIOD_S)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from api.auth.session import COOKIE, CREDENTIAL_PATTERN, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 from api.openapi import examples
 from api.openapi.shapes import Schema, array, moment, named, nullable, record, text
-from api.session import COOKIE, CREDENTIAL_PATTERN, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

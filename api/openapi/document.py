@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
+from api.http.problems import MEDIA_TYPE
 from api.openapi import console, examples, parameters
 from api.openapi.schemas import SCHEMAS
 from api.openapi.shapes import Schema, integer, moment, named, record, text
-from api.problems import MEDIA_TYPE
 
 _PREFIX: Final = "/api/v1/activity"
 _BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from api import changes, run_detail, runs, summaries
-from api.cursor import MAX_CURSOR_CHARS
+from api.http.cursor import MAX_CURSOR_CHARS
+from api.http.parameters import MAX_VALUE_CHARS
 from api.openapi.shapes import Schema, array, integer, moment, one_of, text
-from api.parameters import MAX_VALUE_CHARS
+from api.queries import changes, run_detail, runs, summaries
 from api.resources.snapshots import MAX_LIMIT as MAX_QUEUE_LIMIT
 from api.resources.snapshots import SNOOZED as SNOOZED_CHOICES
 from snapshots.body import DEFAULT_LIMIT as DEFAULT_QUEUE_LIMIT

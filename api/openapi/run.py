@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from api.openapi.shapes import array, boolean, integer, moment, named, nullable, number, one_of, record, text
-from api.run_detail import MAX_TRACES
-from api.run_signals import CAPABILITIES, PATTERN_TYPES
+from api.queries.run_detail import MAX_TRACES
+from api.queries.run_signals import CAPABILITIES, PATTERN_TYPES
 
 _WHOLE: Final = {"type": "integer"}
 _COUNTS: Final = (

@@ -20,9 +20,9 @@ from api.openapi.shapes import (
     record,
     text,
 )
-from api.run_signals import PATTERN_TYPES
-from api.runs import REPEATABLE
-from api.summaries import ALLOWED_DIMENSIONS, SHOWN_BUCKETS, STATES
+from api.queries.run_signals import PATTERN_TYPES
+from api.queries.runs import REPEATABLE
+from api.queries.summaries import ALLOWED_DIMENSIONS, SHOWN_BUCKETS, STATES
 from snapshots.signals import SIGNALS
 
 _RUN_ID: Final = text("The run.", examples=["run_7f3a"])

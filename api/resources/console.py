@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import falcon
 
 from api.bundle import INDEX
-from api.conditions import is_held
+from api.http.conditions import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

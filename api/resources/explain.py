@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from api.explaining.explanation import explain
-from api.history import fingerprint_of
+from api.queries.explain.explanation import explain
+from api.queries.history import fingerprint_of
 from api.resources.live import LiveEndpoint
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from falcon import Request, Response
 
-    from api.authentication import Caller
-    from api.endpoint import Guard
-    from api.limits import LiveSlots
-    from api.parameters import Query
-    from api.reader import Reader
+    from api.auth.authentication import Caller
+    from api.auth.limits import LiveSlots
+    from api.http.endpoint import Guard
+    from api.http.parameters import Query
+    from api.queries.reader import Reader
 
 CAPABILITY: Final = "activity.explain"
 

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DataError
 
-from api import cursor, runs, summaries, wire
-from api.endpoint import Endpoint
+from api.http import cursor, wire
+from api.http.endpoint import Endpoint
+from api.queries import runs, summaries
 
 if TYPE_CHECKING:
     from falcon import Request, Response
 
-    from api.authentication import Caller
-    from api.endpoint import Guard
-    from api.limits import LiveSlots
-    from api.parameters import Query
-    from api.reader import Reader
+    from api.auth.authentication import Caller
+    from api.auth.limits import LiveSlots
+    from api.http.endpoint import Guard
+    from api.http.parameters import Query
+    from api.queries.reader import Reader
 
 
 class LiveEndpoint(Endpoint):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from api import changes, history, wire
-from api.endpoint import Endpoint
+from api.http import wire
+from api.http.endpoint import Endpoint
+from api.queries import changes, history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 
     from falcon import Request, Response
 
-    from api.authentication import Caller
-    from api.endpoint import Guard
-    from api.parameters import Query
-    from api.reader import Reader
+    from api.auth.authentication import Caller
+    from api.http.endpoint import Guard
+    from api.http.parameters import Query
+    from api.queries.reader import Reader
 
 CAPABILITY: Final = "activity.changes"
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from falcon import HTTPRouteNotFound
 from sqlalchemy.exc import DataError
 
-from api import cursor, run_detail
+from api.http import cursor
+from api.queries import run_detail
 from api.resources.live import LiveEndpoint
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from falcon import Request, Response
     from sqlalchemy import Row
 
-    from api.authentication import Caller
-    from api.endpoint import Guard
-    from api.limits import LiveSlots
-    from api.parameters import Query
-    from api.reader import Reader
+    from api.auth.authentication import Caller
+    from api.auth.limits import LiveSlots
+    from api.http.endpoint import Guard
+    from api.http.parameters import Query
+    from api.queries.reader import Reader
 
 
 class Run:

@@ -9,10 +9,11 @@ import falcon
 from sqlalchemy import column, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import isolation, visibility, wire
-from api.caching import ShortCache
-from api.limits import overloaded
-from api.metrics import CONTENT_TYPE
+from api.auth import isolation, visibility
+from api.auth.limits import overloaded
+from api.http import wire
+from api.http.caching import ShortCache
+from api.http.metrics import CONTENT_TYPE
 from api.resources import console
 from snapshots.errors import ActivityError, SchemaMismatchError
 from snapshots.tables import SCHEMA
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from falcon import Request, Response
     from sqlalchemy import Select
 
-    from api.metrics import Metrics, SnapshotAges
-    from api.reader import Reader
-    from api.records import Records
+    from api.http.metrics import Metrics, SnapshotAges
+    from api.http.request_recorder import Records
+    from api.queries.reader import Reader
 
 #: Unauthenticated requests reach the database at most this often, whatever it says.
 _READY_TTL_S: Final = 1.0

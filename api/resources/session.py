@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import falcon
 
-from api import payload, session, wire
-from api.authentication import unauthorized
-from api.parameters import Query
+from api.auth import session
+from api.auth.authentication import unauthorized
+from api.http import payload, wire
+from api.http.parameters import Query
 from snapshots.body import instant
 
 if TYPE_CHECKING:
     from falcon import Request, Response
 
-    from api.endpoint import Guard
-    from api.limits import FailureLimit
+    from api.auth.limits import FailureLimit
+    from api.http.endpoint import Guard
 
 
 class Session:

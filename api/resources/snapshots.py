@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import falcon
 
-from api import encoding
-from api.conditions import is_held
-from api.context import REPEATABLE, Repeatable
-from api.endpoint import Endpoint
-from api.parameters import past
-from api.published import ALL_ITEMS, CACHE_TTL_S
+from api.http import encoding
+from api.http.conditions import is_held
+from api.http.context import REPEATABLE, Repeatable
+from api.http.endpoint import Endpoint
+from api.http.parameters import past
+from api.queries.published import ALL_ITEMS, CACHE_TTL_S
 from snapshots.body import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from falcon import Request, Response
 
-    from api.authentication import Caller
-    from api.endpoint import Guard
-    from api.parameters import Query
-    from api.published import Published, Snapshots
+    from api.auth.authentication import Caller
+    from api.http.endpoint import Guard
+    from api.http.parameters import Query
+    from api.queries.published import Published, Snapshots
 
 MAX_LIMIT: Final = 100
 #: Whether what is snoozed is among the items; a kept version knows nothing of it.

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import falcon
 
-from api import payload, wire
-from api.endpoint import Endpoint
-from api.history import fingerprint_of
-from api.parameters import Query
-from api.problems import ProblemError
-from api.triage import MEMBERS, REQUEST_KEY, Decision
+from api.http import payload, wire
+from api.http.endpoint import Endpoint
+from api.http.parameters import Query
+from api.http.problems import ProblemError
+from api.queries.history import fingerprint_of
+from api.queries.triage import MEMBERS, REQUEST_KEY, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from falcon import Request, Response
 
-    from api.authentication import Caller
-    from api.endpoint import Guard
-    from api.triage import Desk
+    from api.auth.authentication import Caller
+    from api.http.endpoint import Guard
+    from api.queries.triage import Desk
 
 CAPABILITY: Final = "activity.triage"
 _IDEMPOTENCY: Final = "Idempotency-Key"

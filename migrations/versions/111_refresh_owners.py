@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from alembic import op
 
-from migrations import host, statements
-from migrations.sources import NUMBER, TABLES
+from migrations import statements
 from migrations.views import SOURCE
+from snapshots import host
+from snapshots.host_sources import NUMBER, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from migrations.host import Source
+    from snapshots.host import Source
 
 revision = "111_refresh_owners"
 down_revision = "109_capture_doubt"

@@ -8,8 +8,8 @@ from functools import partial
 
 import click
 
-from api import logs
-from api.credentials import tokens_of
+from api.auth.credentials import tokens_of
+from api.http import logs
 from ops import ports
 from ops.serving import Serving, serve, shared_metrics
 from snapshots import settings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from migrations.mapping import load
-from ops.leaving import attach as come_back
+from ops.adoption.leaving import attach as come_back
 from snapshots import settings
+from snapshots.host_mapping import load
 from snapshots.pooling import session_url
 
 

@@ -15,7 +15,7 @@ from snapshots.body import in_utc
 from snapshots.errors import ActivityError, SettingsError
 from snapshots.signals import WORKER_ROLE, check_signal
 from worker import backtest as backtesting
-from worker.limits import set_limits
+from worker.engine.limits import set_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ops import celery_process, foundation, logs
+from ops import celery_process, logs
+from ops.local import backing_services
 from snapshots import settings
 from worker import broker
 from worker.app import create_app
@@ -16,7 +17,7 @@ def beat() -> None:
     current = settings.load()
     logs.configure(current.log_level)
     app = create_app(current)
-    foundation.reach(str(app.conf.redbeat_redis_url))
+    backing_services.reach(str(app.conf.redbeat_redis_url))
     broker.check_keeps_keys(str(app.conf.redbeat_redis_url))
     broker.check_clock(str(app.conf.redbeat_redis_url))
     celery_process.run(app, "beat", ["--loglevel", current.log_level, "--pidfile", ""])

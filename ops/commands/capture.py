@@ -11,8 +11,8 @@ from migrations import capture as triggers
 from snapshots import database, settings, visibility
 from snapshots.signals import WORKER_ROLE
 from snapshots.source import HOST_TABLES
-from worker import capture_trust, marks
-from worker.registry import SIGNALS
+from worker.engine import capture_trust, change_queue
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ def _read_in_full(conn: Connection, views: Sequence[str]) -> str:
 def _tell(conn: Connection, name: str) -> bool:
     signal = SIGNALS[name]
     trust = capture_trust.read(conn, signal)
-    waiting = marks.backlog(conn, signal, at_most=_COUNTED)
+    waiting = change_queue.backlog(conn, signal, at_most=_COUNTED)
     size = conn.execute(select(func.pg_total_relation_size(f"signals.{signal.queue.table.name}"))).scalar_one()
     state = "captured" if trust.is_captured else f"NOT captured: {_read_in_full(conn, signal.sources)} read in full"
     click.echo(f"{name}: {state}; {waiting}{'+' if waiting == _COUNTED else ''} marks wait in {size // 1024} kB")

@@ -11,7 +11,7 @@ from ops.arguments import INSTANT, TENANT
 from snapshots import database, settings
 from snapshots.errors import SettingsError
 from snapshots.signals import check_signal
-from worker import compute as computation
+from worker.engine import preview as computation
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ops import logs
-from ops.demo.feed import run_feed
-from ops.interruption import Interruption
+from ops.local.demo.feed import run_feed
+from ops.local.interruption import Interruption
 from snapshots import database, settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.leaving import detach as leave
+from ops.adoption.leaving import detach as leave
 from snapshots import settings
 from snapshots.pooling import session_url
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from migrations.mapping import load
-from ops.doctor.diagnosing import examine, visit
-from ops.doctor.proposing import propose
+from ops.adoption.doctor.diagnosing import examine, visit
+from ops.adoption.doctor.proposing import propose
 from snapshots import database, settings
 from snapshots.errors import ActivityError
+from snapshots.host_mapping import load
 
 
 @click.command()

@@ -10,12 +10,12 @@ from ops.confirmation import confirm
 from snapshots import database, settings
 from snapshots.errors import ArgumentError
 from snapshots.pooling import session_url
-from worker.erase import erase as erase_tenant
+from worker.housekeeping.erase import erase as erase_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from worker.erase import Erasure
+    from worker.housekeeping.erase import Erasure
 
 #: Rows of ours are waited for so long, seconds; nothing is removed then.
 _LOCK_TIMEOUT_S: Final = 60

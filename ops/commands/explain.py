@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ops.explaining import census
-from ops.explaining.measuring import live_findings, signal_findings
-from ops.explaining.ticking import tick_findings
+from ops.plans import census
+from ops.plans.measuring import live_findings, signal_findings
+from ops.plans.ticking import tick_findings
 from snapshots import database, settings, visibility
 from snapshots.signals import SIGNALS, WORKER_ROLE, check_signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ops.explaining.measuring import Finding
+    from ops.plans.measuring import Finding
 
 _HEADINGS: Final = ("query", "tenant", "rows", "ms", "buffers", "verdict", "reason")
 #: The headings whose cells are numbers.

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from sqlalchemy import func, select
 
-from api import wire
-from api.explaining.explanation import explain
-from api.history import fingerprint_of
-from api.problems import ProblemError
-from api.reader import Reader
-from api.visibility import Proof
+from api.auth.visibility import Proof
+from api.http import wire
+from api.http.problems import ProblemError
+from api.queries.explain.explanation import explain
+from api.queries.history import fingerprint_of
+from api.queries.reader import Reader
 from snapshots import database, settings
 from snapshots.body import ITEM_LISTS
 from snapshots.errors import ActivityError, ArgumentError
 from snapshots.signals import READER_ROLE
-from worker import compute as computation
+from worker.engine import preview as computation
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -8,9 +8,10 @@ import threading
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 
-from ops import health_watch, logs, ports
-from ops.health_metrics import HealthCollector
-from ops.interruption import Interruption
+from ops import logs, ports
+from ops.health import watch
+from ops.health.metrics import HealthCollector
+from ops.local.interruption import Interruption
 from snapshots import settings
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def exporter(host: str, port: int) -> None:
     logs.configure(current.log_level)
     ports.check(host, port)
     registry = CollectorRegistry()
-    registry.register(HealthCollector(health_watch.Watch(health_watch.connect(current, "activity exporter"), current)))
+    registry.register(HealthCollector(watch.Watch(watch.connect(current, "activity exporter"), current)))
     server, _ = start_http_server(port, host, registry)
     _log.info("exporter: http://%s:%d/metrics", host, port)
     with Interruption():

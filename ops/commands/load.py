@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from ops.loading.loading import load as load_files
-from ops.loading.progress import BarProgress, LineProgress
-from ops.telemetry.loading import READERS, Wishes, load_spans
-from ops.telemetry.prices import price_file, read_prices
+from ingest.exports.loading import READERS, Wishes, load_spans
+from ingest.files.loading import load as load_files
+from ingest.files.progress import BarProgress, LineProgress
+from ingest.prices import price_file, read_prices
 from snapshots import settings
 from snapshots.pooling import session_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ops.loading.progress import LoadProgress
-    from ops.loading.reports import LoadReport
-    from ops.telemetry.loading import SpanReport
+    from ingest.exports.loading import SpanReport
+    from ingest.files.progress import LoadProgress
+    from ingest.files.reports import LoadReport
     from snapshots.settings import Settings
 
 

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ops.telemetry.prices import as_rows, read_prices
+from ingest.prices import as_rows, read_prices
 
 
 @click.group()

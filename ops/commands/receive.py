@@ -8,11 +8,11 @@ from functools import partial
 
 import click
 
-from api import logs
-from api.credentials import tokens_of
+from api.auth.credentials import tokens_of
+from api.http import logs
+from ingest.prices import price_file, read_prices
 from ops import ports
 from ops.serving import Serving, serve, shared_metrics
-from ops.telemetry.prices import price_file, read_prices
 from snapshots import database, settings
 
 
@@ -36,4 +36,4 @@ def receive(host: str | None, port: int | None) -> None:
     with shared_metrics():
         # The application has threads of its own.
         how = Serving(*address, current.ingest_processes, 1, current.log_level)
-        serve("ops.receiving.asgi:get_app", how, "asginl")
+        serve("ingest.otlp.asgi:get_app", how, "asginl")

@@ -11,7 +11,8 @@ import click
 from sqlalchemy import text
 
 from migrations import detachment
-from ops import health_text, health_watch, webhooks
+from ops import webhooks
+from ops.health import report, watch
 from snapshots import settings
 from snapshots.body import instant
 from snapshots.signals import DETACHED, SCHEMA_REVISION
@@ -30,23 +31,23 @@ def status(*, as_json: bool) -> None:
     answer, or no worker does, or no beat is active.
     """
     current = settings.load()
-    engine = health_watch.connect(current, "activity status")
+    engine = watch.connect(current, "activity status")
     with engine.connect() as conn:
         known = detachment.find(conn)
         behind = _behind(conn)
     since = None if known is None else instant(known.detached_at)
     if since and not as_json:
         click.echo(f"detached since {since}: nothing is refreshed until `activity attach`")
-    report = health_watch.Watch(engine, current).report()
+    state = watch.Watch(engine, current).report()
     with engine.connect() as conn:
         told = webhooks.health(conn)
     engine.dispose()
     if as_json:
-        whole = {**report.as_dict(), "detached_since": since, "notification": told}
-        whole["problems"] = [*behind, *report.problems]
+        whole = {**state.as_dict(), "detached_since": since, "notification": told}
+        whole["problems"] = [*behind, *state.problems]
         click.echo(json.dumps(whole, indent=2, default=_printable))
     else:
-        click.echo(health_text.as_text(report))
+        click.echo(report.as_text(state))
         if told["webhooks"]:
             click.echo(
                 "webhooks: {webhooks}, failing {failing}, disabled {disabled}, dead letters of a day "
@@ -54,7 +55,7 @@ def status(*, as_json: bool) -> None:
             )
         for problem in behind:
             click.echo(f"PROBLEM: {problem}")
-    sys.exit(1 if behind or report.problems else 0)
+    sys.exit(1 if behind or state.problems else 0)
 
 
 def _behind(conn: Connection) -> list[str]:

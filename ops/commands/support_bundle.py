@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ops.bundling import Bundle
+from ops.health.support_bundle import Bundle
 from snapshots import settings
 from snapshots.errors import ActivityError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops import uninstalling
+from ops.adoption import uninstalling
 from ops.confirmation import confirm
 from snapshots import settings
 from snapshots.pooling import session_url

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops import exported
-from ops.installation import Installation, Wishes
-from ops.interruption import Interruption
-from ops.progress import Progress
+from ops.local import exported
+from ops.local.installation import Installation, Wishes
+from ops.local.interruption import Interruption
+from ops.local.progress import Progress
 from snapshots import settings
 from snapshots.setting_files import PREFIX
 

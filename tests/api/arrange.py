@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, insert, table
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from api.aside import Aside
-from snapshots import keys, movement, owned
+from api.http.background import Aside
+from ops import owned_tables
+from snapshots import keys, movement
 from snapshots.signals import CAPABILITIES, SLOTS
 from snapshots.tables import api_key, freshness, snapshot
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from falcon.testing import Result, TestClient
     from sqlalchemy import Engine
 
-    from api.front import Front
+    from api.http.request_middleware import Front
 
 NOW: Final = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
 #: When limits are tested. Their library cleans up in a thread of its own, which freezegun does not freeze: nothing may
@@ -185,7 +186,7 @@ class Api:
     def clear(self) -> None:
         """Remove every row that a test may have left."""
         with self.owner.begin() as conn:
-            for rows in owned.metadata.sorted_tables:
+            for rows in owned_tables.metadata.sorted_tables:
                 if rows.name != "created_object":
                     conn.execute(delete(rows))
             for name in ("aos_trace_steps", "aos_traces", "runs"):

@@ -1,4 +1,4 @@
-"""What is put aside is done later, by a thread that goes on whatever happens (see `api.aside`)."""
+"""What is put aside is done later, by a thread that goes on whatever happens (see `api.http.background`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
-from api.aside import Aside
+from api.http.background import Aside
 
 if TYPE_CHECKING:
     import pytest

@@ -8,10 +8,10 @@ from falcon.testing import TestClient
 from sqlalchemy import create_engine, func, literal_column, select, update
 
 from api.app import Surroundings, create_app
-from api.authentication import KNOWN_TTL_S, UNKNOWN_TTL_S
-from api.last_use import NOTED_TTL_S, REFUSED_TTL_S, LastUse
-from api.published import CACHE_TTL_S
-from api.watch import Watch
+from api.auth.authentication import KNOWN_TTL_S, UNKNOWN_TTL_S
+from api.auth.last_use import NOTED_TTL_S, REFUSED_TTL_S, LastUse
+from api.http.circuit_breaker import Watch
+from api.queries.published import CACHE_TTL_S
 from snapshots import keys
 from snapshots.database import normalise
 from snapshots.settings import Settings

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from api import wire
+from api.http import wire
 from snapshots import settings
 from snapshots.movement import change_counter, signal_change
 from tests.api.arrange import NOW, PREFIX, Api
 from tests.api.contract import assert_problem
 from tests.factories import insert_run
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -11,9 +11,9 @@ import pytest
 from falcon.inspect import inspect_routes
 from jsonschema_rs import Draft202012Validator, meta
 
+from api.http.problems import RETRY_AFTER_S
 from api.openapi import examples
 from api.openapi.document import ERRORS, OPERATIONS, document
-from api.problems import RETRY_AFTER_S
 from snapshots.signals import CAPABILITIES
 from tests.api.arrange import ENDPOINTS, PREFIX, SNAPSHOT_PATHS, Api
 from tests.api.contract import assert_problem

@@ -1,4 +1,4 @@
-"""What surrounds the application: names, bounds, repeated answers, the log (see `api.front`)."""
+"""What surrounds the application: names, bounds, repeated answers, the log (see `api.http.request_middleware`)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import zstandard
 from falcon.testing import TestClient, create_environ
 from sqlalchemy import update
 
-from api.answers import Answer, Asked
 from api.app import Surroundings, create_app
-from api.front import MAX_BODY_BYTES
-from api.lines import Lines
-from api.metrics import Metrics
-from api.published import CACHE_TTL_S
-from api.records import Records
-from api.repeats import MAX_KEY_CHARS
+from api.http.answers import Answer, Asked
+from api.http.log_writer import Lines
+from api.http.metrics import Metrics
+from api.http.request_middleware import MAX_BODY_BYTES
+from api.http.request_recorder import Records
+from api.http.response_cache import MAX_KEY_CHARS
+from api.queries.published import CACHE_TTL_S
 from snapshots.settings import Settings
 from snapshots.tables import api_key, snapshot
 from tests.api.arrange import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from api.front import Front
+    from api.http.request_middleware import Front
 
 PATTERNS = SNAPSHOT_PATHS["patterns"]
 QUEUE = SNAPSHOT_PATHS["attention"]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from api.reader import Reader
+from api.queries.reader import Reader
 from snapshots.source import tenant_run
 from snapshots.tables import snapshot
 from tests.api.arrange import ENDPOINTS, OTHER_TENANT, PREFIX, SNAPSHOT_PATHS, TENANT, Api

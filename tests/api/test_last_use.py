@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import QueuePool, event, text
 
 from api import wsgi
-from api.aside import Aside
-from api.last_use import LastUse
-from api.watch import Watch
+from api.auth.last_use import LastUse
+from api.http.background import Aside
+from api.http.circuit_breaker import Watch
 from snapshots import settings
 from snapshots.database import connect
 from tests.api.arrange import SNAPSHOT_PATHS, Api, bearer

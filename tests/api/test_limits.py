@@ -1,4 +1,4 @@
-"""How much one key may ask (see `api.limits`)."""
+"""How much one key may ask (see `api.auth.limits`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from falcon.testing import TestClient
 from freezegun import freeze_time
 
 from api.app import Surroundings, create_app
-from api.limits import FailureLimit, LiveSlots, PortionedLimit, SharedLimit
-from api.problems import ProblemError
-from ops.embedded.valkey import ValkeyServer
+from api.auth.limits import FailureLimit, LiveSlots, PortionedLimit, SharedLimit
+from api.http.problems import ProblemError
+from ops.local.embedded.valkey import ValkeyServer
 from snapshots.errors import DatabaseUnavailableError
 from snapshots.settings import Settings
 from tests.api.arrange import FAR, LIVE_PATHS, SNAPSHOT_PATHS, Api, Moment, bearer

@@ -1,4 +1,4 @@
-"""A log whose reader is slow, stops or comes back: nobody waits for it, and no line is torn (see `api.lines`)."""
+"""The access log with a slow or absent reader: no request waits, and no line is torn."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api import logs
-from api.answers import Answer, Asked
-from api.lines import Descriptor, Lines
-from api.metrics import Metrics
-from api.records import Records
+from api.http import logs
+from api.http.answers import Answer, Asked
+from api.http.log_writer import Descriptor, Lines
+from api.http.metrics import Metrics
+from api.http.request_recorder import Records
 from tests.api.arrange import Paper
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ PATIENCE_S = 30
 #: A process that writes lines of many lengths, as one of the API does.
 _PROCESS = """
 import sys
-from api.lines import Descriptor, Lines
+from api.http.log_writer import Descriptor, Lines
 lines = Lines(Descriptor(int(sys.argv[1])), print)
 for number in range(300):
     lines.put(b'{"request_id":"%s-%d","more":"%s"}\\n' % (sys.argv[2].encode(), number, b"x" * (number * 7 % 900)))

@@ -1,4 +1,4 @@
-"""What /metrics says (see `api.metrics`)."""
+"""What /metrics says (see `api.http.metrics`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine
 
 from api.app import create_app
-from api.metrics import Metrics
+from api.http.metrics import Metrics
 from snapshots.settings import Settings
 from tests.api.arrange import PREFIX, SNAPSHOT_PATHS, TENANT, Api
 
@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 #: A process that counts one request and prints what all processes have counted.
 _PROCESS = """
 from pathlib import Path
-from api.metrics import Metrics
+from api.http.metrics import Metrics
 import os
 metrics = Metrics(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 metrics.count("/route", "GET", "200", [0.01])

@@ -15,9 +15,9 @@ from snapshots.tables import snapshot
 from tests.api.arrange import SNAPSHOT_PATHS, TENANT, Api
 from tests.api.contract import assert_problem
 from tests.factories import insert_run, insert_step, insert_trace
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

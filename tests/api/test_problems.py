@@ -7,8 +7,8 @@ from falcon.testing import TestClient
 from sqlalchemy import text
 
 from api.app import Surroundings, create_app
-from api.middleware import MAX_QUERY_CHARS
-from api.problems import of
+from api.http.middleware import MAX_QUERY_CHARS
+from api.http.problems import of
 from snapshots.database import connect
 from snapshots.errors import DatabaseUnavailableError
 from snapshots.settings import Settings

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import text
 
-from api.cursor import Position
-from api.parameters import Query
-from api.reader import Reader
-from api.run_detail import RunDetail
-from api.runs import RunList
+from api.http.cursor import Position
+from api.http.parameters import Query
+from api.queries.reader import Reader
+from api.queries.run_detail import RunDetail
+from api.queries.runs import RunList
 from migrations import runner
 from snapshots import settings
 from snapshots.database import connect

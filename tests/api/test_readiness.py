@@ -1,4 +1,4 @@
-"""What keeps the API from being ready, a role that could get around row-level security (`api.isolation`) among it."""
+"""Readiness of the API, including roles that could bypass row-level security."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from freezegun import freeze_time
 from sqlalchemy import update
 
 from api.app import Surroundings, create_app
-from api.session import COOKIE, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
+from api.auth.session import COOKIE, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 from snapshots.settings import Settings
 from snapshots.tables import api_key
 from tests.api.arrange import FAR, NOW, PREFIX, SNAPSHOT_PATHS, TENANT, Api, Moment, Paper, bearer, write_log

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.published import CACHE_TTL_S
+from api.queries.published import CACHE_TTL_S
 from tests.api.arrange import EMPTY, NOW, OTHER_TENANT, SNAPSHOT_PATHS, TENANT, Api, queue_of
 from tests.api.contract import assert_problem
 

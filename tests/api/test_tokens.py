@@ -14,8 +14,8 @@ from falcon.testing import TestClient
 from joserfc.jws import JWSRegistry
 
 from api.app import Surroundings, create_app
-from api.tokens import MAX_CHARS, VERIFIED_TTL_S, Tokens, tokens_of
-from api.web_keys import FILE_PERIOD_S, JsonWebKeys
+from api.auth.tokens import MAX_CHARS, VERIFIED_TTL_S, Tokens, tokens_of
+from api.auth.web_keys import FILE_PERIOD_S, JsonWebKeys
 from snapshots.errors import SettingsError
 from snapshots.settings import Settings
 from tests.api.arrange import NOW, OTHER_TENANT, PREFIX, TENANT, Api, Moment, bearer

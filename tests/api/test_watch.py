@@ -1,4 +1,4 @@
-"""A database that keeps a connection open and says nothing: nobody waits for it for long (see `api.watch`)."""
+"""The read deadline and the circuit breaker, against a database that stops answering."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from api.app import Surroundings, create_app
-from api.reader import GRACE_S, LOOK_UP_TIMEOUT_MS, Reader
-from api.watch import RETRY_S, Watch
+from api.http.circuit_breaker import RETRY_S, Watch
+from api.queries.reader import GRACE_S, LOOK_UP_TIMEOUT_MS, Reader
 from snapshots.database import connect
 from snapshots.errors import DatabaseUnavailableError
 from snapshots.settings import Settings

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.fetching import MAX_BYTES
-from api.web_keys import FILE_PERIOD_S, TIMEOUT_S, UNKNOWN_PERIOD_S, URL_PERIOD_S, JsonWebKeys
+from api.auth.fetching import MAX_BYTES
+from api.auth.web_keys import FILE_PERIOD_S, TIMEOUT_S, UNKNOWN_PERIOD_S, URL_PERIOD_S, JsonWebKeys
 from snapshots.errors import SettingsError
 from tests.api.arrange import Moment
 from tests.api.issuer import elliptic, key_set, rsa, serving

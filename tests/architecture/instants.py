@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import DateTime
 
-from migrations import sources
-from snapshots.owned import metadata
-from worker import stage
+from ops.owned_tables import metadata
+from snapshots import host_sources
+from worker.engine import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,9 @@ def _instants() -> frozenset[str]:
     }
     host = {
         column.name
-        for table in sources.TABLES.values()
+        for table in host_sources.TABLES.values()
         for column in table.columns.values()
-        if column.kind is sources.INSTANT
+        if column.kind is host_sources.INSTANT
     }
     return frozenset(owned | host)
 

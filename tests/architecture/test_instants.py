@@ -18,10 +18,10 @@ ALLOWED: Final = {
     ("migrations/sql/096_functions.sql", "to_char(day, "),
     # Replaced by revision 108.
     ("migrations/sql/106_present_snapshot.sql", ""),
-    # A cursor's key, of a naive or an aware column: the zone is pinned for the transaction (api.reader).
-    ("api/run_detail.py", "cast(page.c.started_at, Text)"),
-    # Parsed as UTC (api.parameters).
-    ("api/runs.py", "value.isoformat()"),
+    # A cursor's key, of a naive or an aware column: the zone is pinned for the transaction (api.queries.reader).
+    ("api/queries/run_detail.py", "cast(page.c.started_at, Text)"),
+    # Parsed as UTC (api.http.parameters).
+    ("api/queries/runs.py", "value.isoformat()"),
     # Arguments of the operator's, repeated as they were given.
     ("ops/commands/backtest.py", "last.isoformat()"),
     ("ops/commands/compute.py", "as_of.isoformat()"),
@@ -31,7 +31,7 @@ ALLOWED: Final = {
     ("ops/commands/explain_item.py", "{"),
     ("ops/commands/keys.py", "{until}"),
     # Values of a file, each with the offset that it came with; a date has none.
-    ("ops/loading/values.py", ""),
+    ("ingest/files/values.py", ""),
 }
 
 

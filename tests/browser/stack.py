@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 from sqlalchemy import delete, select, text, update
 
-from ops.demo.agents import DEMO_TENANT
 from ops.keys import create_key, revoke_key
+from ops.local.demo.agents import DEMO_TENANT
 from snapshots import keys
 from snapshots.database import connect
 from snapshots.signals import CAPABILITIES

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import Locator, Page, expect
 
-from ops.demo.agents import DEMO_TENANT
+from ops.local.demo.agents import DEMO_TENANT
 from tests.browser.pictures import small
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
-from ops.demo.agents import DEMO_TENANT
+from ops.local.demo.agents import DEMO_TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from ops import children
+from ops.local import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from ops.supervisor import Program
+    from ops.local.supervisor import Program
 
 #: Seconds until one that ended is started again: always the same, since here they end on purpose.
 RESTART_S: Final = 1.0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from ops.health_broker import BEAT_LOCK_KEY
+from ops.health.broker import BEAT_LOCK_KEY
 from tests.chaos.crew import kill
-from worker.locks import LOCK_CLASS
+from worker.engine.locks import LOCK_CLASS
 
 if TYPE_CHECKING:
     import random

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from ops.startup import clock
+from ops.local.startup import clock
 from snapshots.errors import ActivityError
 from tests.chaos.faults import Unavailable
 

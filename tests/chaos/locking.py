@@ -13,7 +13,7 @@ from snapshots.tables import freshness
 from tests.chaos.faults import Unavailable, locks_held
 from tests.chaos.world import ROOT
 from tests.pooler import pooled
-from worker import ledger
+from worker.engine import ledger
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:

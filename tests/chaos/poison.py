@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, text
 
-from ops.startup import clock
+from ops.local.startup import clock
 from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
 from snapshots.tables import quarantine, refresh, snapshot
 from tests.chaos.world import POISONED, STRANGE, TENANTS
-from worker import ledger, locks
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS as RULES
+from worker.engine import ledger, locks
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.shards import WHOLE, shards
 from worker.schedule import RECOMPUTE, REFRESH
-from worker.shards import WHOLE, shards
+from worker.signals.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, text
 
-from ops.health_broker import UNACKED_KEY
-from ops.startup import clock, unpublished
+from ops.health.broker import UNACKED_KEY
+from ops.local.startup import clock, unpublished
 from snapshots.tables import quarantine, snapshot, snapshot_history
 from tests.chaos.faults import locks_held
 from tests.chaos.notes import digest
 from tests.worker.agreement import assert_published_equals_staged
-from worker.refresh import refresh
-from worker.registry import SIGNALS
-from worker.retention import DAYS_AHEAD
+from worker.engine.refresh import refresh
+from worker.housekeeping.retention import DAYS_AHEAD
 from worker.schedule import QUEUES
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -18,12 +18,12 @@ from sqlalchemy.exc import DBAPIError
 
 from benchmarks.scales import Scale, fill
 from migrations import capture, runner
-from ops import children, foundation
-from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
-from ops.embedded.valkey import ValkeyServer
 from ops.keys import create_key
-from ops.programs import operator_urls, program
-from ops.startup import api_is_ready, clock, unpublished
+from ops.local import backing_services, children
+from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
+from ops.local.embedded.valkey import ValkeyServer
+from ops.local.programs import operator_urls, program
+from ops.local.startup import api_is_ready, clock, unpublished
 from snapshots import database, settings
 from snapshots.errors import ActivityError
 from snapshots.setting_files import PREFIX
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from sqlalchemy import Engine
 
-    from ops.supervisor import Program
+    from ops.local.supervisor import Program
     from snapshots.settings import Settings
 
 HOST: Final = "127.0.0.1"
@@ -113,9 +113,9 @@ class World:
         secret = secrets.token_hex(16)
         self.superuser = database.connect(self.postgres.superuser_url(), name="chaos", isolation_level="AUTOCOMMIT")
         with self.superuser.connect() as conn:
-            conn.execute(text(f"create role {foundation.LOGINS['owner']} login createrole password '{secret}'"))
-            conn.execute(text(f"create database {DATABASE} owner {foundation.LOGINS['owner']}"))
-        urls = {part: self.postgres.url(login, secret, DATABASE) for part, login in foundation.LOGINS.items()}
+            conn.execute(text(f"create role {backing_services.LOGINS['owner']} login createrole password '{secret}'"))
+            conn.execute(text(f"create database {DATABASE} owner {backing_services.LOGINS['owner']}"))
+        urls = {part: self.postgres.url(login, secret, DATABASE) for part, login in backing_services.LOGINS.items()}
         self.settings = settings.load(
             database_url=urls.pop("owner"),
             broker_url=self.valkey.url,

@@ -30,7 +30,7 @@ from snapshots.triage import triage_event
 from tests.factories import insert_run, insert_step, insert_trace
 from tests.migrations.dumps import dump
 from tests.postgres import Server
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from datetime import datetime

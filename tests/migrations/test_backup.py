@@ -11,7 +11,6 @@ from sqlalchemy import func, insert, make_url, select, text
 from migrations import capture, runner
 from ops.keys import create_key, list_keys
 from snapshots import settings
-from snapshots.facts import fact_state
 from snapshots.movement import item_state
 from snapshots.signals import READER_ROLE, SIGNALS, WORKER_ROLE
 from snapshots.source import TENANT_SETTING
@@ -22,7 +21,8 @@ from tests.migrations.catalog import describe
 from tests.migrations.conftest import build_host
 from tests.migrations.dumps import restore, run
 from tests.ops.documents import ROOT, documented, words_of
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
+from worker.engine.tables import fact_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from migrations import runner
 from migrations.roles import ensure_roles
+from ops.owned_tables import metadata
 from snapshots import settings
 from snapshots.errors import SchemaMismatchError
-from snapshots.owned import metadata
 from snapshots.tables import SCHEMA
 from tests.migrations.catalog import describe
 

@@ -17,10 +17,10 @@ from tests.factories import AS_OF, insert_run, insert_step, insert_trace
 from tests.migrations.dumps import dump
 from tests.signals.oracle import assert_attention_agrees, assert_cost_agrees, assert_patterns_agree
 from tests.worker.agreement import assert_published_equals_staged
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
-from worker.shards import WHOLE
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.shards import WHOLE
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

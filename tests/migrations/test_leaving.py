@@ -14,22 +14,22 @@ from sqlalchemy.exc import DBAPIError
 
 from api.app import create_app
 from migrations import capture, runner, views
+from ops.adoption.leaving import attach, detach
 from ops.commands.attach import attach as attach_command
 from ops.commands.detach import detach as detach_command
 from ops.commands.status import status
 from ops.keys import create_key
-from ops.leaving import attach, detach
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.errors import ActivityError, SchemaMismatchError
-from snapshots.facts import fact_state
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, SIGNALS, SLOTS, WORKER_ROLE
 from snapshots.tables import SCHEMA, freshness, snapshot
 from snapshots.tables import refresh as ledger_table
 from tests.factories import insert_run
 from tests.migrations.catalog import describe
-from worker import locks
-from worker.refresh import refresh
+from worker.engine import locks
+from worker.engine.refresh import refresh
+from worker.engine.tables import fact_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,7 +20,7 @@ from snapshots.errors import SchemaMismatchError
 from snapshots.signals import SIGNALS
 from snapshots.tables import snapshot
 from tests.factories import insert_run, insert_step, insert_trace
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable

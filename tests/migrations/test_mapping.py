@@ -10,23 +10,24 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
-from api import isolation
-from api.reader import Reader
-from migrations import capture, mapping, runner
-from migrations.mapping import MappingError
+from api.auth import isolation
+from api.queries.reader import Reader
+from migrations import capture, runner
 from migrations.roles import ensure_roles
+from ops.adoption.leaving import attach, detach
+from ops.adoption.uninstalling import uninstall
 from ops.commands.attach import attach as attach_command
 from ops.commands.migrate import migrate as migrate_command
-from ops.explaining import census
-from ops.leaving import attach, detach
-from ops.uninstalling import uninstall
+from ops.plans import census
+from snapshots import host_mapping
 from snapshots.errors import ActivityError, SchemaMismatchError
+from snapshots.host_mapping import MappingError
 from snapshots.signals import READER_ROLE
 from snapshots.tables import SCHEMA
 from tests.mapped import DDL, DOCUMENT, MAPPING
 from tests.migrations.catalog import describe
-from worker import marks
-from worker.registry import SIGNALS
+from worker.engine import change_queue
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ def changed(table: str, **columns: object) -> dict[str, Any]:
 )
 def test_what_cannot_be_is_named(document: dict[str, Any], message: str) -> None:
     with pytest.raises(MappingError, match=message.replace(".", r"\.")):
-        mapping.parse(document)
+        host_mapping.parse(document)
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
@@ -81,14 +82,14 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 
     for path, message in ((tmp_path / "m.toml", "no TOML"), (tmp_path / "absent.toml", "cannot be read")):
         with pytest.raises(MappingError, match=rf"{path.name}: {message}"):
-            mapping.load(path)
+            host_mapping.load(path)
 
 
 def test_names_and_types_that_the_host_lacks_are_listed_and_nothing_is_kept(bare: str) -> None:
     wrong = changed("runs", status="nowhere", started_at="took", id="phase")
 
     with pytest.raises(SchemaMismatchError) as caught:
-        runner.upgrade(bare, mapping=mapping.parse(wrong))
+        runner.upgrade(bare, mapping=host_mapping.parse(wrong))
 
     said = str(caught.value)
     assert 'the host has no column nowhere of "Plat.form"."agent ""Executions"""' in said
@@ -159,7 +160,7 @@ def test_a_host_that_renamed_a_table_meanwhile_is_attached_under_its_new_name(
     assert 'the host has no table "Plat.form"."spans"' in str(without.exception)
     assert with_it.output.startswith("attached; changes of runs, aos_traces, aos_trace_steps are captured")
     with owner(bare).connect() as conn:
-        assert marks.fingerprint(conn, SIGNALS["patterns"]) is not None
+        assert change_queue.fingerprint(conn, SIGNALS["patterns"]) is not None
 
 
 def test_another_mapping_over_views_that_are_there_is_refused(
@@ -188,12 +189,12 @@ def test_a_view_of_the_host_s_is_read_and_cannot_be_captured(bare: str, owner: C
     document = changed("runs")
     document["aos_traces"] = {"table": "shown", "columns": {"run_id": "exec", "tenant_id": "org", "started_at": "at"}}
 
-    runner.upgrade(bare, mapping=mapping.parse(document))
+    runner.upgrade(bare, mapping=host_mapping.parse(document))
 
     with owner(bare).connect() as conn:
         found = conn.execute(text("select trace_id, run_id, tenant_id, is_synthetic from signals.source_trace")).all()
         assert [tuple(row) for row in found] == [("t", "r", "acme", False)]
-        assert marks.fingerprint(conn, SIGNALS["patterns"]) is None
+        assert change_queue.fingerprint(conn, SIGNALS["patterns"]) is None
     with pytest.raises(ActivityError, match='"shown": is no table'):
         capture.install(owner(bare))
 

@@ -8,17 +8,17 @@ import pytest
 from sqlalchemy import func, select, text
 
 from migrations import capture
+from ops.owned_tables import metadata
 from snapshots import settings
-from snapshots.owned import metadata
 from snapshots.signals import SIGNALS
 from snapshots.tables import SCHEMA, refresh, snapshot
 from tests.worker.agreement import assert_published_equals_staged
 from tests.worker.test_refresh import now, plant
-from worker import ledger
-from worker.overdue import OVERDUE_S, take_up
-from worker.refresh import refresh as run_refresh
-from worker.registry import SIGNALS as RULES
-from worker.retention import prune
+from worker.engine import ledger
+from worker.engine.refresh import refresh as run_refresh
+from worker.housekeeping.rescue import OVERDUE_S, take_up
+from worker.housekeeping.retention import prune
+from worker.signals.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

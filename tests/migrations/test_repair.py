@@ -13,11 +13,11 @@ from sqlalchemy import make_url, text
 
 from api.app import Surroundings, create_app
 from migrations import repair, runner
+from ops.adoption.leaving import attach, detach
 from ops.commands.doctor import doctor
 from ops.commands.migrate import migrate
 from ops.commands.status import status
 from ops.keys import create_key
-from ops.leaving import attach, detach
 from snapshots import catalogue, settings
 from snapshots.errors import ActivityError
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, SIGNALS, WORKER_ROLE
@@ -26,7 +26,7 @@ from tests.api.arrange import bearer
 from tests.migrations.dumps import run
 from tests.migrations.write_catalogue import FILE, as_text
 from tests.postgres import BINARIES
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable

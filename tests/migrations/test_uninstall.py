@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from sqlalchemy import make_url, text
 
 from migrations import capture, runner
-from ops import uninstalling
+from ops.adoption import uninstalling
+from ops.adoption.leaving import detach
 from ops.commands.uninstall import uninstall
 from ops.keys import create_key
-from ops.leaving import detach
 from snapshots import settings
 from snapshots.errors import ActivityError
 from snapshots.signals import SIGNALS
@@ -23,7 +23,7 @@ from tests.factories import insert_run
 from tests.migrations.catalog import describe
 from tests.migrations.dumps import dump
 from tests.postgres import Server
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,16 +18,16 @@ from migrations.roles import ensure_roles
 from ops import keys, webhooks
 from snapshots import settings
 from snapshots.database import normalise
-from snapshots.facts import fact_state
 from snapshots.signals import SCHEMA_REVISION, SIGNALS
 from snapshots.tables import freshness, snapshot
 from tests.migrations.dumps import run
 from tests.worker.agreement import assert_published_equals_staged
-from worker import marks
-from worker.incremental import Instant, Order, reconcile, refresh_batch
-from worker.publish import draw_fence
-from worker.refresh import refresh
-from worker.registry import SIGNALS as SIGNAL_RULES
+from worker.engine import change_queue
+from worker.engine.incremental import Instant, Order, reconcile, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.refresh import refresh
+from worker.engine.tables import fact_state
+from worker.signals.registry import SIGNALS as SIGNAL_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def upgraded(earlier: str, owner: Open) -> Engine:
     with engine.begin() as conn:
         for signal in SIGNAL_RULES.values():
             # A restored trigger has another number than the one that was dumped, an upgraded one the same.
-            same = {"capture": marks.fingerprint(conn, signal)}
+            same = {"capture": change_queue.fingerprint(conn, signal)}
             conn.execute(fact_state.update().where(fact_state.c.signal == signal.name).values(same))
     return engine
 

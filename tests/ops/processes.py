@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ops import children
+from ops.local import children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -10,16 +10,16 @@ from sqlalchemy import func, select, update
 
 from api.app import Surroundings, create_app
 from migrations.ingest import open_source
-from ops.health_metrics import HealthCollector
-from ops.health_watch import Watch
+from ops.health.metrics import HealthCollector
+from ops.health.watch import Watch
 from snapshots import settings
 from snapshots.tables import refresh
 from tests.api.arrange import Api, Moment
 from tests.ops.promql import Scrapes
 from tests.ops.scraping import API_JOB, RECEIVER_JOB, samples
 from tests.telemetry.receiver import receiver_over
-from worker import ledger
-from worker import refresh as engine
+from worker.engine import ledger
+from worker.engine import refresh as engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,7 +16,6 @@ from sqlalchemy import create_engine, func, insert, select, text, update
 
 from migrations import capture
 from snapshots import settings
-from snapshots.facts import dirty_run
 from snapshots.tables import freshness, quarantine, refresh
 from tests.api.arrange import SNAPSHOT_PATHS
 from tests.ops.composition import SERVICES
@@ -24,8 +23,9 @@ from tests.ops.monitored import alerts, dashboard, load, rules
 from tests.ops.promql import Scrapes, parse
 from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB
 from tests.telemetry.spans import agent, tool
-from worker import ledger
 from worker.app import SENT_AT
+from worker.engine import ledger
+from worker.engine.tables import dirty_run
 from worker.schedule import MANUAL_QUEUE, SCHEDULED_QUEUE
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import pytest
 import redis
 from sqlalchemy import select, text
 
-from ops.embedded.valkey import ValkeyServer
+from ops.local.embedded.valkey import ValkeyServer
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.tables import refresh
 from tests.ops.processes import running, until
-from worker import ledger
 from worker.app import create_app
+from worker.engine import ledger
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ops import children
+from ops.local import children
 from tests.ops.test_embedded_postgres import until
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from ops.demo.agents import BUSY_TENANTS, DEMO_TENANT, TENANTS
-from ops.demo.history import DAYS, activity_at, tell_history
-from ops.demo.loading import load_demo
-from ops.demo.runs import latency_bucket, risk_level
+from ops.local.demo.agents import BUSY_TENANTS, DEMO_TENANT, TENANTS
+from ops.local.demo.history import DAYS, activity_at, tell_history
+from ops.local.demo.loading import load_demo
+from ops.local.demo.runs import latency_bucket, risk_level
 from snapshots import database, settings
-from worker.compute import compute
+from worker.engine.preview import compute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

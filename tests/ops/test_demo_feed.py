@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from ops import startup
-from ops.demo.feed import GAP, KEPT, catch_up, prune, prune_if_allowed, tick
-from ops.demo.loading import load_demo
-from ops.instance import Instance
+from ops.local import startup
+from ops.local.demo.feed import GAP, KEPT, catch_up, prune, prune_if_allowed, tick
+from ops.local.demo.loading import load_demo
+from ops.local.instance import Instance
 from snapshots import database
 from snapshots.errors import ActivityError
 from tests.factories import insert_run, insert_trace

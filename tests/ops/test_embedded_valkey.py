@@ -10,7 +10,7 @@ import psutil
 import pytest
 import redis
 
-from ops.embedded.valkey import ValkeyServer
+from ops.local.embedded.valkey import ValkeyServer
 from snapshots.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:

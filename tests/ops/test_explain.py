@@ -10,22 +10,22 @@ from sqlalchemy import make_url, text
 
 from benchmarks import indexes
 from ops.cli import main
-from ops.explaining import verdicts
-from ops.explaining.measuring import explain
-from ops.explaining.queries import LIVE_REQUESTS, live_statement
-from ops.explaining.ticking import MARKED
-from ops.explaining.verdicts import judge_spills
+from ops.plans import verdicts
+from ops.plans.measuring import explain
+from ops.plans.queries import LIVE_REQUESTS, live_statement
+from ops.plans.ticking import MARKED
+from ops.plans.verdicts import judge_spills
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.signals import READER_ROLE, SIGNALS, WORKER_ROLE
-from worker.registry import SIGNALS as RULES
+from worker.signals.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Engine
 
-    from ops.explaining.plans import Plan
+    from ops.plans.plans import Plan
     from tests.postgres import Server
 
     Ask = Callable[..., tuple[int, list[dict[str, Any]]]]
@@ -197,7 +197,7 @@ def test_a_table_that_is_mostly_the_tenants_may_be_read_whole(ask: Ask, filled: 
         "Seq Scan of runs, of which the tenant has 90 %: an index saves no page"
     )
     assert reasons["summary/by-status", SMALL] == "by index: runs"
-    assert reasons["pattern_facts", SMALL] == "by index: aos_trace_steps, aos_traces"
+    assert reasons["patterns/facts", SMALL] == "by index: aos_trace_steps, aos_traces"
 
 
 def test_the_rows_are_those_of_the_tenant_and_carry_on_to_what_reads_the_stage(ask: Ask, filled: str) -> None:
@@ -205,16 +205,16 @@ def test_the_rows_are_those_of_the_tenant_and_carry_on_to_what_reads_the_stage(a
 
     rows = {(each["query"], each["tenant"]): each["rows"] for each in findings}
     assert rows["runs", SMALL] == execute(filled, "select count(*) from runs where tenant_id = 'small_04'")[0]
-    assert rows["cost_content", SMALL] == rows["cost_agents", SMALL] > 0
-    assert rows["cost_agents", None] > rows["cost_agents", SMALL]
+    assert rows["cost/content", SMALL] == rows["cost/agents", SMALL] > 0
+    assert rows["cost/agents", None] > rows["cost/agents", SMALL]
 
 
 @pytest.mark.parametrize(
     ("table", "queries"),
     [
-        ("runs", {"cost_agents", "attention_facts", "summary/by-status", "runs"}),
-        ("aos_traces", {"pattern_facts"}),
-        ("aos_trace_steps", {"pattern_facts"}),
+        ("runs", {"cost/agents", "attention/facts", "summary/by-status", "runs"}),
+        ("aos_traces", {"patterns/facts"}),
+        ("aos_trace_steps", {"patterns/facts"}),
     ],
 )
 def test_a_source_table_without_its_indexes_fails(
@@ -246,7 +246,7 @@ def test_a_tick_reads_what_changed_and_no_more(ask: Ask, filled: str) -> None:
     reasons = {(each["query"], each["tenant"]): each["reason"] for each in findings}
     assert rows["attention_facts, changed", GIANT] <= MARKED
     # Of each of the newest traces: itself, and its steps.
-    assert MARKED < rows["pattern_facts, changed", GIANT] < rows["pattern_facts", GIANT] / 2
+    assert MARKED < rows["pattern_facts, changed", GIANT] < rows["patterns/facts", GIANT] / 2
     assert reasons["pattern_facts, changed", GIANT] == "by index: aos_trace_steps, aos_traces"
     assert reasons["cost_agents, changed", GIANT] == "by index: runs"
 
@@ -287,12 +287,12 @@ def test_the_plans_of_a_refresh_have_the_memory_of_a_refresh(
         "vacuum analyze runs",
     )
 
-    assert ("cost_agents", None) not in failed(ask(own, "--signal", "cost")[1])
+    assert ("cost/agents", None) not in failed(ask(own, "--signal", "cost")[1])
     monkeypatch.setenv("ACTIVITY_REFRESH_WORK_MEM_MB", "4")
     code, findings = ask(own, "--signal", "cost")
 
     assert code == 1
-    assert "on disk" in failed(findings)["cost_agents", None]
+    assert "on disk" in failed(findings)["cost/agents", None]
 
 
 def test_named_signals_are_explained_without_the_live_queries(ask: Ask, filled: str) -> None:
@@ -392,6 +392,6 @@ def test_the_benchmark_measures_every_index_and_leaves_all_of_them(
     used = {each.names[0]: each.used_by for each in measured if len(each.names) == 1}
     # Each begins with the trace; which one the planner takes depends on the rows.
     by_trace = ("idx_aos_trace_steps_composite", "idx_aos_trace_steps_skill_retry")
-    assert any(used[name] == ("pattern_facts",) for name in by_trace)
+    assert any(used[name] == ("patterns/facts",) for name in by_trace)
     assert all(each.insert_ratio > 0 for each in measured)
     engine.dispose()

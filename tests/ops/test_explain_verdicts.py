@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ops.explaining import plans
-from ops.explaining.verdicts import SHARE_LIMIT, TINY_BLOCKS, Extent, budget_ms, judge, judge_spills
+from ops.plans import plans
+from ops.plans.verdicts import SHARE_LIMIT, TINY_BLOCKS, Extent, budget_ms, judge, judge_spills
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops.explaining.plans import Plan
+    from ops.plans.plans import Plan
 
 
 def node(kind: str, *children: Mapping[str, Any], **members: object) -> dict[str, Any]:

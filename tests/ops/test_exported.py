@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import exported
+from ops.local import exported
 from tests.ops.up import Up, free_port
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from api.app import create_app as create_api
 from migrations import capture
 from migrations.ingest import open_source
 from ops.commands.status import status
-from ops.embedded.valkey import ValkeyServer
-from ops.health_metrics import HealthCollector
-from ops.health_watch import KEPT_S, Watch
+from ops.health.metrics import HealthCollector
+from ops.health.watch import KEPT_S, Watch
+from ops.local.embedded.valkey import ValkeyServer
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.settings import Settings
@@ -34,8 +34,8 @@ from tests.ops.promql import Scrapes, Selector, parse, parts
 from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB, fetch, samples, value
 from tests.telemetry.receiver import receiver_over
 from tests.telemetry.spans import agent
-from worker import ledger
 from worker.app import create_app
+from worker.engine import ledger
 from worker.schedule import RECONCILE
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, text
 
-from ops import health_ledger
+from ops.health import ledger
 from snapshots.tables import refresh
 
 if TYPE_CHECKING:
-    from ops.health import DatabaseHealth, SignalHealth
+    from ops.health.state import DatabaseHealth, SignalHealth
     from tests.ops.system import System
 
 
@@ -27,8 +27,8 @@ def ended(system: System, *states: str, minutes_ago: int = 0, **values: object) 
 
 def health(system: System) -> DatabaseHealth:
     with system.worker.connect() as conn:
-        health_ledger.begin(conn)
-        return health_ledger.read(conn, system.settings, health_ledger.crowds(conn))
+        ledger.begin(conn)
+        return ledger.read(conn, system.settings, ledger.crowds(conn))
 
 
 def cost(system: System) -> SignalHealth:
@@ -91,9 +91,9 @@ def test_a_request_waits_until_a_worker_begins_it(system: System) -> None:
 def test_the_clock_is_not_taken_for_set_back_by_what_is_written_meanwhile(system: System) -> None:
     """Everything is read from one state of the database, before the clock is."""
     with system.worker.connect() as conn:
-        health_ledger.begin(conn)
+        ledger.begin(conn)
         ended(system, "succeeded", as_of=text("clock_timestamp()"))
-        found = health_ledger.read(conn, system.settings, health_ledger.crowds(conn))
+        found = ledger.read(conn, system.settings, ledger.crowds(conn))
 
     assert [signal.clock_set_back for signal in found.signals] == [False] * len(found.signals)
     assert cost(system).clock_set_back is False

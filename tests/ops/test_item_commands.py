@@ -15,8 +15,8 @@ from snapshots import settings
 from snapshots.database import connect
 from snapshots.movement import item_state
 from tests.factories import insert_run
-from worker.notify import Means
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
+from worker.webhooks.deliver import Means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

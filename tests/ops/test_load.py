@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from ingest.files.loading import load, store
+from ingest.files.problems import LoadError
 from ops.cli import main
-from ops.loading.loading import load, store
-from ops.loading.problems import LoadError
 from snapshots import database
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from ops.loading.files import MAX_LINE
-from ops.loading.loading import load
+from ingest.files.files import MAX_LINE
+from ingest.files.loading import load
 from snapshots import database
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from ops.loading.reports import LoadReport
+    from ingest.files.reports import LoadReport
 
     Loader = Callable[[str, str | bytes], LoadReport]
 

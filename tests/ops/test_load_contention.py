@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from ops.loading.loading import load
-from ops.loading.locking import PATIENCE_S
-from ops.loading.problems import LoadError
-from ops.loading.progress import Silence
+from ingest.files.loading import load
+from ingest.files.locking import PATIENCE_S
+from ingest.files.problems import LoadError
+from ingest.files.progress import Silence
 from snapshots import database
 from tests.host_writer import A_MOMENT_S, change, host_session
 

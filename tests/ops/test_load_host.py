@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from ops.demo.feed import tick
-from ops.demo.loading import load_demo
-from ops.loading.loading import load
+from ingest.files.loading import load
+from ops.local.demo.feed import tick
+from ops.local.demo.loading import load_demo
 from snapshots import database
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from ops.loading.loading import load
-from ops.loading.problems import LoadError
-from ops.loading.progress import Silence
-from ops.telemetry.loading import Wishes, load_spans
+from ingest.exports.loading import Wishes, load_spans
+from ingest.files.loading import load
+from ingest.files.problems import LoadError
+from ingest.files.progress import Silence
 from snapshots import database
 from tests.telemetry.spans import TENANT, chat, request, write
 

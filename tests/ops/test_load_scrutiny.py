@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from ops.loading.loading import load
+from ingest.files.loading import load
 from snapshots import database
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
+from ingest.assembly.rounds import Assembler
+from ingest.otlp.metrics import Metrics
+from ingest.otlp.readiness import obstacle
+from ingest.prices import price_file, read_prices
 from migrations.ingest import open_source
 from ops.cli import main
-from ops.health_metrics import HealthCollector
-from ops.health_watch import Watch
-from ops.receiving.assembler import Assembler
-from ops.receiving.metrics import Metrics
-from ops.receiving.readiness import obstacle
-from ops.telemetry.prices import price_file, read_prices
+from ops.health.metrics import HealthCollector
+from ops.health.watch import Watch
 from snapshots.errors import VisibilityError
 from snapshots.signals import SCHEMA_REVISION, SIGNALS
 from tests.api.test_visibility import ENDPOINTS

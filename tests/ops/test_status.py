@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, insert, text
 
-from ops.ages import Crowd, spread
 from ops.commands.status import status
-from ops.health import IngestHealth, Spread
-from ops.health_broker import BEAT_LOCK_KEY, Broker
+from ops.health.ages import Crowd, spread
+from ops.health.broker import BEAT_LOCK_KEY, Broker
+from ops.health.state import IngestHealth, Spread
 from snapshots.signals import SCHEMA_REVISION, SIGNALS
 from snapshots.tables import quarantine
 from tests.ops.monitored import alerts

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from sqlalchemy import func, insert, make_url, select, text, update
 
 from migrations import capture
-from ops.bundling import Bundle
+from ops.adoption.leaving import detach
 from ops.commands.support_bundle import support_bundle, write
+from ops.health.masking import HIDDEN, Masks
+from ops.health.support_bundle import Bundle
 from ops.keys import create_key
-from ops.leaving import detach
-from ops.masking import HIDDEN, Masks
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.errors import ActivityError
@@ -24,8 +24,8 @@ from snapshots.signals import READER_ROLE, SIGNALS, WORKER_ROLE
 from snapshots.tables import quarantine
 from snapshots.tables import refresh as ledger_rows
 from tests.factories import insert_run, insert_step, insert_trace
-from worker import ledger
-from worker.refresh import refresh
+from worker.engine import ledger
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,8 @@ PLANTED = (
 )
 FILES = ["capture", "indexes", "ledger", "migrations", "plans", "server", "settings", "status", "tables", "versions"]
 LOG = """\
-2026-01-17T12:00:00Z INFO worker.refresh refresh signal=patterns id=7 state=succeeded marks=3 tenants=2
-2026-01-17T12:00:01Z ERROR worker.refresh refresh of zanzibar failed: "zrun-1" costs 9021077
+2026-01-17T12:00:00Z INFO worker.engine.refresh refresh signal=patterns id=7 state=succeeded marks=3 tenants=2
+2026-01-17T12:00:01Z ERROR worker.engine.refresh refresh of zanzibar failed: "zrun-1" costs 9021077
 2026-01-17 12:00:02.123 UTC [4] ERROR:  invalid input syntax for type numeric: "zrun-1"
 2026-01-17 12:00:02.123 UTC [4] STATEMENT:  select 'zrun-1' where password = log-secret
 \tfrom runs where tenant_id = 'zanzibar'
@@ -194,7 +194,7 @@ def test_logs_keep_what_is_ours(bundle: dict[str, str]) -> None:
     lines = bundle["log/worker.log"].splitlines()
 
     assert lines[0] == LOG.splitlines()[0]
-    assert lines[1].startswith("2026-01-17T12:00:01Z ERROR worker.refresh refresh of tenant-")
+    assert lines[1].startswith("2026-01-17T12:00:01Z ERROR worker.engine.refresh refresh of tenant-")
     assert lines[2].endswith(f"ERROR: invalid input syntax for type numeric: {HIDDEN}")
     assert json.loads(lines[3]) == {
         "time": "2026-01-17T12:00:03.000Z",

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 import redis
 
-from ops import children
+from ops.local import children
 from tests.ops.up import READY_S, STOPPED_S, Up, free_port
 
 if TYPE_CHECKING:

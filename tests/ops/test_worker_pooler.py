@@ -17,10 +17,10 @@ from snapshots.tables import freshness
 from tests.factories import insert_run
 from tests.ops.processes import running, until
 from tests.pooler import pooled
-from worker import ledger, locks
 from worker.app import create_app
-from worker.locks import LOCK_CLASS
-from worker.refresh import refresh
+from worker.engine import ledger, locks
+from worker.engine.locks import LOCK_CLASS
+from worker.engine.refresh import refresh
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from ops import children
+from ops.local import children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

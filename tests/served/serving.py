@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ops import children
+from ops.local import children
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from snapshots.settings import Settings
 from snapshots.signals import SIGNALS
 from tests.api import issuer
 from tests.factories import insert_run, insert_step, insert_trace
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from pathlib import Path

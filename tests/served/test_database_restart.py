@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 
-from api.published import CACHE_TTL_S
+from api.queries.published import CACHE_TTL_S
 from tests.api.arrange import ENDPOINTS, PREFIX
 from tests.postgres import Server
 from tests.served.serving import Served, serving, until

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.sql.visitors import replacement_traverse
 
 from api.app import create_app
-from api.reader import Reader
+from api.queries.reader import Reader
 from snapshots.database import connect
 from snapshots.settings import Settings
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 
-from ops import children
+from ops.local import children
 from tests.api.arrange import PREFIX
 from tests.served.serving import PATIENCE_S, ROOT, Served, environment, free_port, until
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select, text
 
-from worker import queries, stage
-from worker.registry import SIGNALS
+from worker.engine import queries, stage
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

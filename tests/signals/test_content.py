@@ -14,9 +14,9 @@ from snapshots.errors import UnknownSignalError
 from snapshots.items import ITEMS
 from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run, insert_step, insert_trace
-from worker.compute import compute
-from worker.registry import SIGNALS
-from worker.stage import stage_content, stage_signal
+from worker.engine.preview import compute
+from worker.engine.stage import stage_content, stage_signal
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

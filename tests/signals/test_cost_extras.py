@@ -16,8 +16,8 @@ from sqlalchemy import select
 
 from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run
-from worker.registry import SIGNALS
-from worker.stage import stage_content, stage_signal
+from worker.engine.stage import stage_content, stage_signal
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

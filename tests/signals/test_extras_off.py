@@ -14,8 +14,8 @@ from snapshots.items import ITEMS
 from snapshots.settings import load
 from tests.factories import AS_OF
 from tests.signals import generated
-from worker.registry import SIGNALS
-from worker.stage import stage_content, stage_signal
+from worker.engine.stage import stage_content, stage_signal
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

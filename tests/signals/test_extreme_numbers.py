@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import func, select, text
 
-from api.explaining.cost import live, now_says
+from api.queries.explain.cost import live, now_says
+from ingest.assembly.spans import amount
+from ingest.files.values import check_of, text_of
 from migrations import capture
-from migrations.host import Found, Source
-from migrations.mapping import Place
-from migrations.sources import TABLES
-from ops.loading.values import check_of, text_of
-from ops.telemetry.spans import amount
 from snapshots import settings
 from snapshots.database import connect
+from snapshots.host import Found, Source
+from snapshots.host_mapping import Place
+from snapshots.host_sources import TABLES
 from snapshots.signals import SIGNALS
 from snapshots.source import TENANT_SETTING
 from snapshots.tables import quarantine
 from tests.factories import AS_OF, insert_run, insert_step, insert_trace
-from worker.compute import compute
-from worker.refresh import refresh
+from worker.engine.preview import compute
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.factories import AS_OF, TENANT, insert_step, insert_trace
-from worker.extras import CYCLE_MAX_STEPS
-from worker.registry import SIGNALS
-from worker.stage import stage_content, stage_signal
+from worker.engine.stage import stage_content, stage_signal
+from worker.signals.extras import CYCLE_MAX_STEPS
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

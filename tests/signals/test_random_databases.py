@@ -17,8 +17,8 @@ from tests.signals.oracle import (
     assert_patterns_agree,
     staged,
 )
-from worker.registry import SIGNALS
-from worker.stage import stage_content
+from worker.engine.stage import stage_content
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from tests.signals.oracle import (
     items,
     staged,
 )
-from worker import stage
+from worker.engine import stage
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -20,9 +20,9 @@ from tests.factories import insert_run
 from tests.pooler import pooled_readers, reading_engine
 from tests.signals import recorded
 from tests.signals.hostile import COMBINATIONS, Defaults, add_shadows, hostile
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

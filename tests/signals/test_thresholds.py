@@ -10,8 +10,8 @@ import pytest
 from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run, insert_step, insert_trace
 from tests.signals.oracle import items, staged
-from worker import stage
-from worker.registry import ATTENTION_ITEMS
+from worker.engine import stage
+from worker.signals.registry import ATTENTION_ITEMS
 
 if TYPE_CHECKING:
     from datetime import datetime

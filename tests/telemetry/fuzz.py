@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ops.receiving.answers import JSON, PROTOBUF
+from ingest.otlp.answers import JSON, PROTOBUF
 from tests.telemetry.spans import agent, chat, request, span, tool
 
 if TYPE_CHECKING:

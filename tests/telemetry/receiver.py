@@ -12,12 +12,12 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from sqlalchemy import func, select, text
 
+from ingest.assembly.rounds import Assembler
+from ingest.otlp.answers import JSON, PROTOBUF
+from ingest.otlp.app import create_app
+from ingest.otlp.metrics import Metrics
+from ingest.prices import Prices
 from ops.keys import create_key
-from ops.receiving.answers import JSON, PROTOBUF
-from ops.receiving.app import create_app
-from ops.receiving.assembler import Assembler
-from ops.receiving.metrics import Metrics
-from ops.telemetry.prices import Prices
 from snapshots import settings
 from snapshots.signals import INGEST_CAPABILITY
 from tests.telemetry.spans import TENANT, body
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from falcon.testing import Result
     from sqlalchemy import Engine
 
-    from ops.telemetry.assembling import Assembly
+    from ingest.assembly.assembling import Assembly
     from tests.telemetry.spans import Document
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import children
+from ops.local import children
 from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE
 from tests.served.serving import ROOT, Served, end, free_port, until
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from ops.telemetry.deriving import derive
+from ingest.assembly.deriving import derive
 from tests.host_writer import A_MOMENT_S, change, host_session
 from tests.telemetry.spans import START, agent
 

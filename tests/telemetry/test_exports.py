@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from ops.telemetry.loading import Wishes, load_spans
-from ops.telemetry.prices import read_prices
+from ingest.exports.loading import Wishes, load_spans
+from ingest.prices import read_prices
 from tests.telemetry.spans import TENANT
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from ops.telemetry.loading import SpanReport
+    from ingest.exports.loading import SpanReport
 
 FILES = Path(__file__).parent / "files"
 LANGFUSE_TRACE = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -100,7 +100,7 @@ def test_what_is_no_record_is_reported_by_line(engine: Engine, tmp_path: Path, f
 def test_an_export_that_is_too_large_for_one_document_is_refused(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.telemetry.exports.MAX_DOCUMENT", 100)
+    monkeypatch.setattr("ingest.exports.records.MAX_DOCUMENT", 100)
     (tmp_path / "large.json").write_text("[\n" + " " * 200 + "\n]")
 
     assert "write a record to a line" in load(engine, tmp_path, "phoenix").problems[0]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from ingest.exports.loading import Wishes, load_spans
 from ops.keys import create_key
-from ops.telemetry.loading import Wishes, load_spans
 from snapshots.signals import INGEST_CAPABILITY
 from tests.served.serving import HOST, until
 from tests.telemetry import fuzz

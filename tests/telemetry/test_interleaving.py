@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import event, text
 
-from ops.loading.loading import store
-from ops.telemetry import buffer
+from ingest.assembly import buffer
+from ingest.files.loading import store
 from tests.telemetry.spans import TRACE, agent, tool
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from ops.loading.problems import LoadError
-from ops.telemetry.loading import Wishes, load_spans
-from ops.telemetry.prices import Price, Prices
+from ingest.exports.loading import Wishes, load_spans
+from ingest.files.problems import LoadError
+from ingest.prices import Price, Prices
 from tests.factories import insert_run
 from tests.telemetry.spans import START, TENANT, TRACE, agent, chat, request, span, span_id, tool, write
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from ops.telemetry.loading import SpanReport
+    from ingest.exports.loading import SpanReport
 
 PRICES = Prices([Price("gpt-4o", Decimal("2.5"), Decimal(10))])
 

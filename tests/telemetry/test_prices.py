@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from ingest.assembly.spans import Span
+from ingest.prices import PriceFileError, Prices, read_prices
 from ops.commands.prices import prices as command
-from ops.telemetry.prices import PriceFileError, Prices, read_prices
-from ops.telemetry.spans import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

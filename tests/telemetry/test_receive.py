@@ -13,9 +13,9 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sqlalchemy import event, text
 
+from ingest.assembly import buffer
+from ingest.otlp.answers import JSON, PROTOBUF
 from ops.keys import create_key
-from ops.receiving.answers import JSON, PROTOBUF
-from ops.telemetry import buffer
 from snapshots.signals import INGEST_CAPABILITY
 from tests.telemetry.receiver import Receiver, refusal_of, rejected_by
 from tests.telemetry.spans import TRACE, agent, body, chat, request, span, tool

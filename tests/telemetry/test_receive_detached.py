@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url, text
 
-from ops.leaving import attach, detach
+from ops.adoption.leaving import attach, detach
 from tests.telemetry.receiver import refusal_of
 from tests.telemetry.spans import agent, tool
 

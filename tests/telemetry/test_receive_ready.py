@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 
+from ingest.otlp.failures import SILENCE_S, Failures
 from migrations.ingest import open_source
-from ops.doctor.diagnosing import diagnose, visit
-from ops.leaving import attach, detach
-from ops.receiving.failures import SILENCE_S, Failures
+from ops.adoption.doctor.diagnosing import diagnose, visit
+from ops.adoption.leaving import attach, detach
 from tests.telemetry.receiver import refusal_of
 from tests.telemetry.spans import agent
 
@@ -89,7 +89,7 @@ def test_spans_that_cannot_be_kept_are_counted_each_and_told_once(
     with receiver.owner.begin() as conn:
         conn.execute(text("revoke insert on signals.ingested_span from activity_ingest"))
 
-    with caplog.at_level(logging.WARNING, "ops.receiving"):
+    with caplog.at_level(logging.WARNING, "ingest.otlp"):
         answers = [receiver.send(agent()).status_code for _ in range(5)]
 
     assert answers == [500] * 5
@@ -100,7 +100,7 @@ def test_spans_that_cannot_be_kept_are_counted_each_and_told_once(
 
 def test_a_failure_that_goes_on_is_told_once_a_minute_with_how_often_it_was(caplog: pytest.LogCaptureFixture) -> None:
     now_s = [0.0]
-    failures = Failures(logging.getLogger("ops.receiving.test"), timer=lambda: now_s[0])
+    failures = Failures(logging.getLogger("ingest.otlp.test"), timer=lambda: now_s[0])
 
     def fail(what: str = "round failed", times: int = 1) -> None:
         for _ in range(times):

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ingest.otlp.front import UNKNOWN_SENDER, Front
 from ops.keys import create_key
-from ops.receiving.front import UNKNOWN_SENDER, Front
 from snapshots.signals import INGEST_CAPABILITY
 from tests.served.serving import HOST, until
 from tests.served.test_last_use import is_written_down

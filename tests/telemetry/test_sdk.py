@@ -14,8 +14,8 @@ from falcon.testing import TestClient
 from sqlalchemy import text
 
 from api.app import create_app
-from ops import children
 from ops.keys import create_key
+from ops.local import children
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_CAPABILITY, READER_ROLE, WORKER_ROLE
@@ -23,7 +23,7 @@ from tests.served.serving import until
 from tests.telemetry import scripted_agent
 from tests.telemetry.receiving import receiving
 from tests.telemetry.spans import TENANT
-from worker import refresh as refreshing
+from worker.engine import refresh as refreshing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from api.encoding import accepted
+from api.http.encoding import accepted
 
 
 def test_a_header_that_is_too_long_takes_no_coding_and_is_not_remembered() -> None:

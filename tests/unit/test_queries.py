@@ -7,9 +7,10 @@ import re
 import pytest
 
 from snapshots.errors import QueryDeclarationError
-from worker import queries
-from worker.registry import SIGNALS
-from worker.weights import ATTENTION_WEIGHTS, WeightsError, check_weights
+from snapshots.queries import parse
+from worker.engine import queries
+from worker.signals.attention.weights import ATTENTION_WEIGHTS, WeightsError, check_weights
+from worker.signals.registry import SIGNALS
 
 _HEADER = "-- Finds runs.\n-- reads: signals.source_run\n-- grain: one row per run\n-- params: as_of, tenants\n"
 _BODY = "select :as_of, :tenants from signals.source_run"
@@ -17,7 +18,7 @@ _RELATION = re.compile(r"(?:\bfrom|\bjoin)\s+((?:signals|pg_temp|pg_catalog)\.\w
 
 
 def test_a_query_carries_its_header_apart_and_its_name_in_front() -> None:
-    query = queries.parse("runs", _HEADER + _BODY + ";\n")
+    query = parse("runs", _HEADER + _BODY + ";\n")
 
     assert query.text.text == f"/* signal:runs */\n{_BODY}"
     assert (query.finds, query.reads, query.grain) == ("Finds runs.", ("signals.source_run",), "one row per run")
@@ -25,13 +26,13 @@ def test_a_query_carries_its_header_apart_and_its_name_in_front() -> None:
 
 
 def test_a_field_may_take_several_lines() -> None:
-    query = queries.parse("runs", _HEADER.replace("as_of, tenants", "as_of,\n--     tenants") + _BODY)
+    query = parse("runs", _HEADER.replace("as_of, tenants", "as_of,\n--     tenants") + _BODY)
 
     assert query.params == ("as_of", "tenants")
 
 
 def test_a_query_without_binds_says_so() -> None:
-    query = queries.parse("runs", _HEADER.replace("as_of, tenants", "none") + "select 1")
+    query = parse("runs", _HEADER.replace("as_of, tenants", "none") + "select 1")
 
     assert query.params == ()
 
@@ -50,7 +51,7 @@ def test_a_query_without_binds_says_so() -> None:
 )
 def test_a_header_that_differs_from_its_text_is_refused(source: str, message: str) -> None:
     with pytest.raises(QueryDeclarationError, match=message):
-        queries.parse("runs", source)
+        parse("runs", source)
 
 
 @pytest.mark.parametrize(
@@ -59,18 +60,18 @@ def test_a_header_that_differs_from_its_text_is_refused(source: str, message: st
 )
 def test_a_select_that_asks_for_the_clock_or_for_chance_is_refused(call: str) -> None:
     with pytest.raises(QueryDeclarationError, match=r"expected a function of the tables and the binds"):
-        queries.parse("runs", f"{_HEADER}{_BODY} where {call} is not null")
+        parse("runs", f"{_HEADER}{_BODY} where {call} is not null")
 
 
 @pytest.mark.parametrize("harmless", ["'now()'", "known(1)", "-- now()\n 1", "/* random() */ 1"])
 def test_a_name_in_a_literal_or_comment_is_no_call(harmless: str) -> None:
-    assert queries.parse("runs", f"{_HEADER}{_BODY} where {harmless} is not null").name == "runs"
+    assert parse("runs", f"{_HEADER}{_BODY} where {harmless} is not null").name == "runs"
 
 
 def test_a_statement_that_publishes_may_read_the_clock() -> None:
     statement = "insert into snapshot select :as_of, :tenants, clock_timestamp()"
 
-    assert queries.parse("publish", _HEADER + statement).name == "publish"
+    assert parse("publish", _HEADER + statement).name == "publish"
 
 
 def test_a_file_that_is_not_there_is_named() -> None:

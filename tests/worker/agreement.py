@@ -9,15 +9,15 @@ from sqlalchemy import select, text
 from snapshots import settings
 from snapshots.items import ITEMS
 from snapshots.tables import snapshot
-from worker.registry import SIGNALS
-from worker.stage import stage_content, stage_signal
+from worker.engine.stage import stage_content, stage_signal
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
 
-    from worker.signal import Signal
+    from worker.signals.spec import Signal
 
 SETTINGS = settings.load()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.addresses import TargetRefusedError, check_url, is_public, target_of
+from worker.webhooks.addresses import TargetRefusedError, check_url, is_public, target_of
 
 
 @pytest.mark.parametrize(

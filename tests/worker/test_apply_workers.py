@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import func, make_url, select, text
 
 from migrations import capture
-from ops.embedded.postgres import PostgresCluster
+from ops.local.embedded.postgres import PostgresCluster
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.signals import WORKER_ROLE
 from snapshots.tables import snapshot
 from tests.factories import insert_run, insert_step, insert_trace
 from tests.postgres import BINARIES, Server
-from worker import capture_trust
-from worker.refresh import refresh
-from worker.registry import SIGNALS
+from worker.engine import capture_trust
+from worker.engine.refresh import refresh
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,15 +13,15 @@ from migrations import capture, runner
 from snapshots import settings
 from snapshots.database import connect
 from snapshots.errors import ActivityError
-from snapshots.facts import dirty_agent, dirty_run, dirty_trace
 from snapshots.tables import freshness
 from snapshots.tables import refresh as ledger_table
 from tests.factories import insert_run, insert_step, insert_trace
-from worker import marks
-from worker.refresh import refresh
-from worker.registry import SIGNALS
-from worker.shards import WHOLE
-from worker.stage import prepare
+from worker.engine import change_queue
+from worker.engine.refresh import refresh
+from worker.engine.shards import WHOLE
+from worker.engine.stage import prepare
+from worker.engine.tables import dirty_agent, dirty_run, dirty_trace
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def rows(engine: Engine, table: Table) -> list[Any]:
 
 def fingerprint(engine: Engine, signal: str = "cost") -> str | None:
     with engine.connect() as conn:
-        return marks.fingerprint(conn, SIGNALS[signal])
+        return change_queue.fingerprint(conn, SIGNALS[signal])
 
 
 def plant(conn: Connection) -> None:
@@ -108,7 +108,7 @@ def test_writers_do_not_wait_for_each_other_or_for_a_refresh(writer: Engine, cap
         for number, conn in enumerate((first, second)):
             conn.exec_driver_sql("set lock_timeout = '1s'")
             insert_run(conn, id=f"run-{number}")
-        marks.take(worker, SIGNALS["attention"], WHOLE)
+        change_queue.take(worker, SIGNALS["attention"], WHOLE)
         second.commit()
         first.commit()
         worker.rollback()

@@ -12,14 +12,14 @@ from sqlalchemy import func, make_url, select
 from migrations import capture
 from snapshots import settings
 from snapshots.database import connect
-from snapshots.facts import capture_doubt, dirty_run, fact_state
 from snapshots.tables import freshness, snapshot
 from snapshots.tables import refresh as ledger
 from tests.factories import insert_run, insert_step, insert_trace
-from worker import capture_trust, marks, probe
-from worker.incremental import Order
-from worker.refresh import refresh
-from worker.registry import SIGNALS
+from worker.engine import capture_trust, change_queue, probe
+from worker.engine.incremental import Order
+from worker.engine.refresh import refresh
+from worker.engine.tables import capture_doubt, dirty_run, fact_state
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from tests.postgres import Server
-    from worker.results import RefreshResult
+    from worker.engine.results import RefreshResult
 
 #: With the slower period as long as the others, a test need not wait.
 SETTINGS: Final = settings.load(uncaptured_period_s=30, attention_rescore_s=30)
@@ -130,7 +130,7 @@ def test_unreported_rows_are_published_by_the_next_tick(captured: Engine, superu
 
 def fingerprint(engine: Engine, name: str) -> str | None:
     with engine.connect() as conn:
-        return marks.fingerprint(conn, SIGNALS[name])
+        return change_queue.fingerprint(conn, SIGNALS[name])
 
 
 def test_a_few_unreported_old_rows_are_found_within_the_window(captured: Engine, superuser: Engine) -> None:

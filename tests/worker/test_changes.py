@@ -12,10 +12,10 @@ from migrations import capture
 from snapshots.tables import snapshot
 from tests.factories import AS_OF, insert_run, insert_step, insert_trace
 from tests.worker.agreement import SETTINGS, assert_published_equals_staged
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
-from worker.shards import shards
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.shards import shards
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -16,7 +16,7 @@ from snapshots import settings
 from snapshots.database import connect
 from snapshots.signals import SIGNALS
 from snapshots.tables import snapshot
-from worker.refresh import refresh
+from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,17 +12,17 @@ from sqlalchemy import delete, func, insert, select, table, text, update
 from migrations import capture
 from ops.keys import create_key
 from snapshots import settings
-from snapshots.facts import dirty_trace, fact_state
 from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import api_key, quarantine, snapshot, snapshot_history
 from snapshots.tables import refresh as ledger_table
 from snapshots.triage import triage_event
 from snapshots.webhooks import dead_letter, webhook
 from tests.factories import insert_run, insert_step, insert_trace
-from worker import ledger, locks
-from worker.erase import REMOVED, erase
-from worker.refresh import refresh, refresh_requested
-from worker.shards import WHOLE, Shard
+from worker.engine import ledger, locks
+from worker.engine.refresh import refresh, refresh_requested
+from worker.engine.shards import WHOLE, Shard
+from worker.engine.tables import dirty_trace, fact_state
+from worker.housekeeping.erase import REMOVED, erase
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -14,7 +14,7 @@ from kombu import Message
 from snapshots import settings
 from worker.app import create_app
 from worker.broker import ClockError, ahead_s, check_clock
-from worker.expiry import BrokerClock, TimedRequest
+from worker.message_expiry import BrokerClock, TimedRequest
 from worker.schedule import REFRESH
 
 HOUR_S = 3600.0

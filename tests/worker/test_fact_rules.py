@@ -10,19 +10,20 @@ import pytest
 from sqlalchemy import Engine, select, text, update
 
 from migrations import capture
-from snapshots.facts import fact_state
+from snapshots.queries import parse
 from snapshots.signals import SIGNALS
 from snapshots.tables import refresh, snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
-from worker import ledger, queries
-from worker.incremental import Instant, Order, reconcile, refresh_batch
-from worker.publish import draw_fence
-from worker.refresh import refresh as run_refresh
-from worker.refresh import refresh_requested
-from worker.registry import SIGNALS as SIGNAL_RULES
+from worker.engine import ledger, queries
+from worker.engine.incremental import Instant, Order, reconcile, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.refresh import refresh as run_refresh
+from worker.engine.refresh import refresh_requested
+from worker.engine.tables import fact_state
+from worker.signals.registry import SIGNALS as SIGNAL_RULES
 
 if TYPE_CHECKING:
-    from worker.signal import Signal
+    from worker.signals.spec import Signal
 
 #: Queries of all signals alike: they publish, and no fact or content comes from them.
 _COMMON = {"publish_snapshot", "record_movement", "capture_fingerprint"}
@@ -93,10 +94,10 @@ def test_another_query_text_makes_other_rules(name: str) -> None:
 
 def test_a_comment_or_layout_leaves_a_query_as_it_is() -> None:
     source = "-- One row.\n-- reads: nothing\n-- grain: one\n-- params: none\nselect 'a  b -- c' as x"
-    base = queries.parse("one", source)
+    base = parse("one", source)
 
-    assert queries.parse("one", source.replace("as x", "-- named\n    as   x")).meaning == base.meaning
-    assert queries.parse("one", source.replace("a  b", "a b")).meaning != base.meaning
+    assert parse("one", source.replace("as x", "-- named\n    as   x")).meaning == base.meaning
+    assert parse("one", source.replace("a  b", "a b")).meaning != base.meaning
 
 
 def _alternate(engine: Engine, signal: str, rounds: int) -> None:

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots.errors import ActivityError
 from tests.worker.test_refresh import SETTINGS, now, plant
-from worker import ledger
-from worker.refresh import refresh as run_refresh
-from worker.refresh import refresh_requested
+from worker.engine import ledger
+from worker.engine.refresh import refresh as run_refresh
+from worker.engine.refresh import refresh_requested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

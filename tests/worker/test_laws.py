@@ -23,19 +23,19 @@ from tests.factories import AS_OF
 from tests.worker import history
 from tests.worker.agreement import assert_published_equals_staged
 from tests.worker.history import at, runs, step_values, traces, upsert, write
-from worker.incremental import Instant, Order, reconcile, refresh_batch
-from worker.marks import START
-from worker.probe import unreported
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
-from worker.shards import WHOLE, shards
+from worker.engine.change_queue import START
+from worker.engine.incremental import Instant, Order, reconcile, refresh_batch
+from worker.engine.probe import unreported
+from worker.engine.publish import draw_fence
+from worker.engine.shards import WHOLE, shards
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from sqlalchemy import Connection, Engine
 
-    from worker.signal import Signal
+    from worker.signals.spec import Signal
 
 SETTINGS = settings_module.load()
 signals = st.sampled_from(sorted(SIGNALS))

@@ -16,11 +16,11 @@ from snapshots.signals import SLOTS, WORKER_ROLE
 from snapshots.tables import freshness, refresh, snapshot
 from tests.ops.processes import until
 from tests.worker.test_refresh import SETTINGS, now, plant
-from worker import ledger, locks
-from worker import refresh as engine_module
-from worker.errors import LockTimeoutError
-from worker.exclusive import no_refresh
-from worker.overdue import take_up
+from worker.engine import ledger, locks
+from worker.engine import refresh as engine_module
+from worker.engine.errors import LockTimeoutError
+from worker.engine.exclusive import no_refresh
+from worker.housekeeping.rescue import take_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

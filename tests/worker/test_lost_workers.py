@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ops import health_ledger
+from ops.health import ledger as health_ledger
 from snapshots.database import connect
 from snapshots.signals import SIGNALS
 from snapshots.tables import refresh
 from tests.worker.test_refresh import SETTINGS
-from worker import ledger, locks
-from worker.overdue import take_up
-from worker.refresh import refresh as run_refresh
-from worker.shards import Shard
+from worker.engine import ledger, locks
+from worker.engine.refresh import refresh as run_refresh
+from worker.engine.shards import Shard
+from worker.housekeeping.rescue import take_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import Table, select
 
+from ingest.files.loading import store
 from migrations import capture, runner
 from migrations.roles import ensure_roles
-from ops.loading.loading import store
 from snapshots.database import connect
 from snapshots.items import ITEMS
 from snapshots.tables import snapshot
 from tests.factories import AS_OF
 from tests.mapped import DDL, MAPPING
 from tests.worker.agreement import SETTINGS, assert_published_equals_staged
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS
-from worker.shards import WHOLE
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.shards import WHOLE
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

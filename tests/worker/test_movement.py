@@ -15,10 +15,10 @@ from snapshots.movement import change_counter, item_state, movement, signal_chan
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, snapshot
 from tests.factories import insert_run, insert_step, insert_trace
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.registry import SIGNALS as RULES
-from worker.retention import prune
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.housekeeping.retention import prune
+from worker.signals.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

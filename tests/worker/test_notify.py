@@ -19,10 +19,10 @@ from ops import webhooks
 from snapshots import settings
 from snapshots.movement import change_counter, signal_change
 from snapshots.webhooks import dead_letter, webhook
-from worker.erase import erase
-from worker.notify import BATCH, BUDGET_S, Means, Told, notify, pause_s
-from worker.retention import prune
-from worker.sending import Outcome
+from worker.housekeeping.erase import erase
+from worker.housekeeping.retention import prune
+from worker.webhooks.deliver import BATCH, BUDGET_S, Means, Told, notify, pause_s
+from worker.webhooks.sending import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from snapshots.signals import SLOTS
 from snapshots.tables import refresh
 from tests.worker.test_refresh import SETTINGS, now, plant
-from worker import ledger, locks
-from worker.overdue import OVERDUE_S, take_up
+from worker.engine import ledger, locks
+from worker.housekeeping.rescue import OVERDUE_S, take_up
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

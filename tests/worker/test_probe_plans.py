@@ -10,8 +10,8 @@ from sqlalchemy import text
 from migrations import capture
 from snapshots import settings
 from tests.factories import AS_OF
-from worker import probe, queries, stage
-from worker.registry import SIGNALS
+from worker.engine import probe, queries, stage
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from snapshots.signals import SIGNALS
+from worker.engine.refresh import refresh
 from worker.process import process_engine, process_settings
-from worker.refresh import refresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

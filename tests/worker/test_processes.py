@@ -22,8 +22,8 @@ from snapshots import settings
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, refresh, snapshot
 from tests.factories import insert_run, insert_step, insert_trace
-from worker import ledger
 from worker.app import create_app
+from worker.engine import ledger
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:

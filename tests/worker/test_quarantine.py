@@ -1,4 +1,4 @@
-"""A tenant whose data breaks a query is set aside, and nobody waits for it (see `worker.quarantine`)."""
+"""A tenant whose data breaks a query is set aside, and nobody waits for it (see `worker.engine.quarantine`)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, quarantine, refresh, snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
-from worker import ledger
-from worker.errors import TenantDataError
-from worker.quarantine import FIRST_WAIT_S, MOST_CULPRITS, culprits
-from worker.refresh import refresh as run_refresh
-from worker.refresh import refresh_requested
+from worker.engine import ledger
+from worker.engine.errors import TenantDataError
+from worker.engine.quarantine import FIRST_WAIT_S, MOST_CULPRITS, culprits
+from worker.engine.refresh import refresh as run_refresh
+from worker.engine.refresh import refresh_requested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ from snapshots.database import connect
 from snapshots.movement import change_counter, item_state
 from snapshots.tables import snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
-from worker.refresh import refresh as run_refresh
+from worker.engine.refresh import refresh as run_refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -16,20 +16,20 @@ from snapshots.items import ITEMS
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, refresh, snapshot, snapshot_history
 from tests.factories import insert_run, insert_step, insert_trace
-from worker import ledger, locks
-from worker.incremental import Instant, Order, refresh_batch
-from worker.publish import draw_fence
-from worker.refresh import refresh as run_refresh
-from worker.refresh import refresh_requested
-from worker.registry import SIGNALS as RULES
-from worker.shards import WHOLE
+from worker.engine import ledger, locks
+from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.publish import draw_fence
+from worker.engine.refresh import refresh as run_refresh
+from worker.engine.refresh import refresh_requested
+from worker.engine.shards import WHOLE
+from worker.signals.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
-    from worker.results import RefreshResult
+    from worker.engine.results import RefreshResult
 
 SETTINGS = settings.load()
 

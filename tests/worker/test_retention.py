@@ -9,9 +9,9 @@ from sqlalchemy import insert, select, text, update
 
 from snapshots import settings
 from snapshots.tables import refresh, snapshot_history
-from worker import ledger
-from worker.errors import LocksHeldError
-from worker.retention import DAYS_AHEAD, prune
+from worker.engine import ledger
+from worker.engine.errors import LocksHeldError
+from worker.housekeeping.retention import DAYS_AHEAD, prune
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from time import monotonic
 
-from worker.addresses import Target
-from worker.sending import send
+from worker.webhooks.addresses import Target
+from worker.webhooks.sending import send
 
 
 def test_a_receiver_that_never_answers_is_hung_up_on() -> None:

@@ -14,11 +14,11 @@ from snapshots.signals import SLOTS
 from snapshots.tables import freshness, snapshot
 from snapshots.tables import refresh as ledger_table
 from tests.factories import insert_run
-from worker import ledger, locks
-from worker.refresh import refresh, refresh_requested
-from worker.registry import SIGNALS
+from worker.engine import ledger, locks
+from worker.engine.refresh import refresh, refresh_requested
+from worker.engine.shards import COUNTS, Shard, shards
 from worker.schedule import beat_schedule
-from worker.shards import COUNTS, Shard, shards
+from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -14,10 +14,10 @@ from snapshots.signals import SIGNALS, WORKER_ROLE
 from snapshots.tables import refresh as attempts
 from snapshots.tables import snapshot
 from tests.factories import insert_run
-from worker.compute import compute
-from worker.notify import notify
-from worker.refresh import refresh
-from worker.retention import prune
+from worker.engine.preview import compute
+from worker.engine.refresh import refresh
+from worker.housekeeping.retention import prune
+from worker.webhooks.deliver import notify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""HTTP mechanics of the read layer: middleware, cache, problems, logs, metrics."""

@@ -1,0 +1,1 @@
+"""Foreign telemetry and files turned into runs, traces and steps."""

@@ -1,0 +1,1 @@
+"""Attribute vocabularies of instrumentations."""

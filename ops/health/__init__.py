@@ -1,0 +1,1 @@
+"""Health of a running system: status, metrics, support bundle."""

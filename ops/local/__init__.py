@@ -1,0 +1,1 @@
+"""A local installation: embedded servers, supervisor, demo data."""

@@ -1,0 +1,1 @@
+"""Housekeeping: retention, rescue of lost requests, erasure."""

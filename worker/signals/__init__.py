@@ -1,0 +1,1 @@
+"""The signals: one folder each, with its specification and its SQL."""
