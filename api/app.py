@@ -34,8 +34,9 @@ from api.resources.movement import Changes, History
 from api.resources.run import Run
 from api.resources.service import Contract, Livez, Numbers, Readyz, Start
 from api.resources.session import Session
-from api.resources.snapshots import Route, SignalSnapshot
+from api.resources.snapshots import SignalSnapshot
 from api.resources.triage import Triage
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.signals import READER_ROLE, SCHEMA_REVISION, TRIAGE_ROLE
 
 if TYPE_CHECKING:
@@ -58,12 +59,6 @@ EXPOSED_HEADERS: Final = (
     "Snapshot-Stale",
     "X-Request-Id",
 )
-
-SNAPSHOTS: Final = {
-    "/patterns": Route("patterns", "activity.patterns"),
-    "/cost-analysis": Route("cost", "activity.cost_analysis"),
-    "/attention-queue": Route("attention", "activity.attention_queue", frozenset({"limit", "as_of", "snoozed"})),
-}
 
 
 def utc_now() -> datetime:
@@ -162,8 +157,8 @@ def _add_console(app: Application, guard: Guard, settings: Settings) -> None:
 
 def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
     snapshots = Snapshots(rows, around.timer, around.clock)
-    for path, route in SNAPSHOTS.items():
-        app.add_route(PREFIX + path, SignalSnapshot(guard, snapshots, around.clock, route))
+    for definition in CATALOGUE.values():
+        app.add_route(PREFIX + definition.route, SignalSnapshot(guard, snapshots, around.clock, definition))
     app.add_route(f"{PREFIX}/freshness", Freshness(guard, rows, around.clock))
     app.add_route(f"{PREFIX}/changes", Changes(guard, rows))
     app.add_route(f"{PREFIX}/history", History(guard, rows, around.clock))

@@ -25,14 +25,13 @@ from migrations import capture
 from snapshots import settings
 from snapshots.body import DEFAULT_LIMIT
 from snapshots.signals import SIGNALS
-from worker.engine import movement, publish
+from worker.engine import publish
 from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from snapshots.settings import Settings
-    from worker.engine.publication import Publication
 
 #: One tick in a thousand of the day's runs.
 _SHARE: Final = 1000
@@ -44,7 +43,7 @@ from signals.item_state
 where left_at is null and get_byte(decode(left(fingerprint, 2), 'hex'), 0) %% 5 = 0
 """
 #: What publication calls, by name.
-_NAME: Final = "record"
+_NAME: Final = "record_movement"
 
 
 def main() -> None:
@@ -81,11 +80,12 @@ def measure(engine: Engine, current: Settings, *, runs: int, rounds: int) -> lis
 
 def _round(engine: Engine, current: Settings, runs: int, number: int) -> dict[str, float]:
     with_it = ticks.tick(engine, current, runs=runs, number=number)
+    recorded = publish.record_movement
     setattr(publish, _NAME, _unrecorded)
     try:
         without = ticks.tick(engine, current, runs=runs, number=number + 1)
     finally:
-        setattr(publish, _NAME, movement.record)
+        setattr(publish, _NAME, recorded)
     return {name: with_it[name] / without[name] for name in without} | {
         f"{name}_s": seconds for name, seconds in with_it.items()
     }
@@ -117,7 +117,7 @@ def _look_up_ms(engine: Engine, wanted: list[tuple[str, str]]) -> float:
     return round(median(timed(once) for _ in range(5)) / len(wanted) * 1000, 4)
 
 
-def _unrecorded(_conn: Connection, _publication: Publication, _settings: Settings) -> int:
+def _unrecorded(_conn: Connection, _context: RefreshContext) -> int:
     return 0
 
 

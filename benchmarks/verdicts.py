@@ -21,7 +21,8 @@ from sqlalchemy import func, select, text
 
 from benchmarks.scales import SEED, empty_database, statements
 from snapshots import settings as settings_module
-from worker.engine.stage import stage_cost_item, stage_signal
+from worker.engine.compute import stage_signal
+from worker.engine.stage import stage_cost_item
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:

@@ -174,6 +174,11 @@ def hide_ingest() -> None:
     op.execute(f"drop policy ingested_trace_worker on {SCHEMA}.ingested_trace")
 
 
+def grant_signal_lookup() -> None:
+    """Let the worker and the triage role read which signals there are: their rows refer to them."""
+    _grant("select", ("signal",), f"{WORKER_ROLE}, {TRIAGE_ROLE}")
+
+
 def allow_touching_keys() -> None:
     """Let the authenticator write down when a key was last used, and nothing else of it."""
     op.execute(f"grant update (last_used_at) on {SCHEMA}.api_key to {AUTHENTICATOR_ROLE}")

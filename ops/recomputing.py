@@ -18,9 +18,11 @@ from snapshots.errors import ActivityError, BrokerUnavailableError, SettingsErro
 from snapshots.tables import quarantine, refresh, snapshot
 from worker.app import create_app
 from worker.engine import ledger
+from worker.engine.compute import stage_signal
+from worker.engine.context import RefreshRequest
 from worker.engine.limits import set_limits
 from worker.engine.shards import WHOLE, shards
-from worker.engine.stage import stage_content, stage_signal
+from worker.engine.stage import stage_content
 from worker.schedule import RECOMPUTE
 from worker.signals.registry import SIGNALS
 
@@ -56,8 +58,8 @@ def request(  # noqa: PLR0913  # one argument per option of the command
     asked: dict[int, str] = {}
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         for signal, shard in product(signals, [WHOLE] if tenants else shards(settings.shards)):
-            told: dict[str, Any] = {"mode": "manual", "requested_by": requested_by, "is_full": is_full}
-            asked[ledger.request(books, signal, shard=shard, tenants=tenants, **told)] = signal
+            request = RefreshRequest(signal, "manual", requested_by, shard, tenants, is_full)
+            asked[ledger.request(books, request)] = signal
         unsent = list(asked)
         for refresh_id in asked:
             try:

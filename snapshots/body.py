@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from snapshots.errors import ActivityError
+from snapshots.signal_catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ DEFAULT_LIMIT: Final = 20
 #: A snapshot is stale after two periods without a refresh, and this on top for the refresh itself (R27).
 STALE_GRACE: Final = timedelta(seconds=30)
 #: The member that holds the items, with which the content of each signal begins.
-ITEM_LISTS: Final = {"patterns": "patterns", "cost": "agents", "attention": "queue"}
+ITEM_LISTS: Final = {name: definition.item_list for name, definition in CATALOGUE.items()}
 #: What every content with sliceable items begins with.
 _QUEUE: Final = '{"queue":['
 

@@ -47,3 +47,7 @@ class QueryDeclarationError(ActivityError):
 
 class VisibilityError(ActivityError):
     """Rows may exist that this session cannot see, so that "nothing found" would prove nothing."""
+
+
+class SignalDeclarationError(ActivityError):
+    """A signal's `signal.toml` is malformed, or collides with another signal's."""

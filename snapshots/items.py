@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from snapshots.tables import Bytewise, Instant, metadata
 
@@ -90,5 +90,18 @@ attention_item = Table(
     CheckConstraint("rank > 0", name="rank_positive"),
 )
 
-#: The item table of each signal, by the signal's name.
+#: The items of plain signals, which have no table of their own.
+signal_item = Table(
+    "signal_item",
+    metadata,
+    Column("tenant_id", Bytewise, nullable=False),
+    Column("signal", Text, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("key", JSONB, nullable=False),
+    Column("item", Text, nullable=False, comment="The item as served: a JSON object"),
+    PrimaryKeyConstraint("tenant_id", "signal", "rank"),
+    CheckConstraint("rank > 0", name="rank_positive"),
+)
+
+#: The item table of each signal that has one, by the signal's name.
 ITEMS: Final = {"patterns": pattern_item, "cost": cost_item, "attention": attention_item}

@@ -26,7 +26,6 @@ from snapshots.tables import Bytewise, Instant, metadata
 #: What can happen to an item; `worsened` is a rise that asks for a second look.
 KINDS: Final = ("entered", "left", "rose", "fell", "worsened")
 
-_KNOWN_SIGNAL: Final = "signal in ('patterns', 'cost', 'attention')"
 _KNOWN_KIND: Final = "kind in ('entered', 'left', 'rose', 'fell', 'worsened')"
 
 movement = Table(
@@ -40,7 +39,6 @@ movement = Table(
     Column("lengths", ARRAY(Integer), nullable=False, comment="Characters of each item within the content"),
     Column("departed", Text, nullable=False, comment="What left with this version: a JSON array"),
     PrimaryKeyConstraint("tenant_id", "signal"),
-    CheckConstraint(_KNOWN_SIGNAL, name="known_signal"),
 )
 
 item_state = Table(
@@ -59,7 +57,6 @@ item_state = Table(
     Column("changed_at", Instant, nullable=False),
     Column("left_at", Instant, comment="NULL while it is there"),
     PrimaryKeyConstraint("tenant_id", "signal", "fingerprint"),
-    CheckConstraint(_KNOWN_SIGNAL, name="known_signal"),
     CheckConstraint("fingerprint ~ '^[0-9a-f]{32}$'", name="fingerprint_hex"),
     # Serves publication: which items of a tenant are gone.
     Index("ix_item_state_present", "tenant_id", "signal", postgresql_where=text("left_at is null")),
@@ -89,7 +86,6 @@ signal_change = Table(
     Column("recorded_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
     PrimaryKeyConstraint("tenant_id", "change_no"),
     CheckConstraint("change_no > 0", name="change_no_positive"),
-    CheckConstraint(_KNOWN_SIGNAL, name="known_signal"),
     CheckConstraint(_KNOWN_KIND, name="known_kind"),
     # Serves the history of an item, and what it was 24 hours ago.
     Index("ix_signal_change_item", "tenant_id", "signal", "fingerprint", "at"),

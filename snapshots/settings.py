@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # pydantic resolves it
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from snapshots.errors import SettingsError
@@ -21,12 +21,29 @@ from snapshots.setting_kinds import (
     Seconds,
     listed,
 )
+from snapshots.signal_catalogue import CATALOGUE, setting_fields
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
 
-class Settings(BaseSettings):
+if TYPE_CHECKING:
+
+    class SignalSettings(BaseSettings):
+        """Periods and thresholds of the signals; their names come from the catalogue."""
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # a number or a flag, by the signal's file
+            """Return a period or a threshold."""
+
+else:
+    SignalSettings = create_model(
+        "SignalSettings",
+        __base__=BaseSettings,
+        **{name: field for each in CATALOGUE.values() for name, field in setting_fields(each).items()},
+    )
+
+
+class Settings(SignalSettings):
     """Every setting of every part, with its default and its unit.
 
     Raises through `load`: SettingsError naming the variable and what was expected.
@@ -61,42 +78,9 @@ class Settings(BaseSettings):
         None, description="TOML file that says what a host names the source tables and columns; read by `migrate`"
     )
 
-    pattern_window_hours: int = Field(24, ge=1, le=168, description="Length of the pattern window, hours")
-    slow_step_ms: float = Field(5000, gt=0, allow_inf_nan=False, description="A step is slow above this, milliseconds")
-    retry_min_total: int = Field(3, ge=1, description="Retries in one run from which it is a retry loop")
-    oscillation_min_pairs: int = Field(3, ge=1, description="Immediate repetitions from which a run oscillates")
-    loop_min_uses: int = Field(3, ge=1, description="Uses of a skill in one trace from which it is a loop")
-    loop_window_steps: int = Field(5, ge=1, description="Largest loop depth that is counted, uses of a skill")
-    cascade_min_steps: int = Field(2, ge=1, description="Slow steps in one run from which they cascade")
-    cost_z_threshold: float = Field(
-        2,
-        gt=0,
-        allow_inf_nan=False,
-        description="Standard deviations over the baseline from which a cost is an anomaly",
-    )
     extras: Flag = Field(default=True, description="Say what the definition does not, in fields of its own")
-    cost_robust_score: float = Field(
-        3.5, gt=0, allow_inf_nan=False, description="Robust score from which a cost is an anomaly or a saver"
-    )
-    cost_robust_min_runs: int = Field(20, ge=1, description="Runs of the baseline that the robust verdict needs")
-    cost_min_effect_percent: float = Field(
-        50, gt=0, allow_inf_nan=False, description="Least rise of an agent's median cost that the robust verdict flags"
-    )
-    cost_min_effect_usd: float = Field(
-        0,
-        ge=0,
-        allow_inf_nan=False,
-        description="Least effect on the day's bill that the robust verdict flags, dollars",
-    )
-    abandoned_after_hours: int = Field(
-        24, ge=1, description="A LIVE run without a heartbeat for this long is abandoned"
-    )
-    hide_abandoned: Flag = Field(default=False, description="Leave abandoned runs out of the attention queue")
     exclude_synthetic: Flag = Field(default=False, description="Leave synthetic runs out of every signal")
 
-    patterns_period_s: Seconds = Field(60, description="Seconds between refreshes of the patterns")
-    cost_period_s: Seconds = Field(300, description="Seconds between refreshes of the cost analysis")
-    attention_period_s: Seconds = Field(30, description="Seconds between refreshes of the attention queue")
     attention_rescore_s: Seconds = Field(
         300, description="Age at which an unchanged attention queue is rescored, seconds"
     )
@@ -232,6 +216,11 @@ class Settings(BaseSettings):
     def signature_algorithms(self) -> tuple[str, ...]:
         """Return the signature algorithms that a token may have."""
         return listed(self.jwt_algorithms)
+
+    def thresholds(self, signal: str) -> dict[str, int | float | bool]:
+        """Return the thresholds of `signal` by the names that its body states them under."""
+        declared = CATALOGUE[signal].thresholds
+        return {name: getattr(self, threshold.setting or name) for name, threshold in declared.items()}
 
     def period_s(self, signal: str, *, is_captured: bool = True) -> int:
         """Return the seconds between two refreshes of `signal`; longer where every row has to be read.

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from snapshots.errors import UnknownSignalError
+from snapshots.signal_catalogue import CATALOGUE
 
-SIGNALS: Final = ("patterns", "cost", "attention")
+#: In the order that answers list them in.
+SIGNALS: Final = tuple(CATALOGUE)
 
 #: The capability that each endpoint asks for (R31).
 CAPABILITIES: Final = (
     "activity.summary_by_status",
     "activity.runs_by_dimension",
     "activity.threshold_signals",
-    "activity.patterns",
-    "activity.cost_analysis",
-    "activity.attention_queue",
+    *(definition.capability for definition in CATALOGUE.values()),
     "activity.changes",
     "activity.explain",
     "activity.triage",
@@ -27,7 +27,7 @@ READING: Final = tuple(name for name in CAPABILITIES if name != "activity.triage
 INGEST_CAPABILITY: Final = "activity.ingest"
 
 #: The head of the migrations that this version reads and writes; a test holds it against the chain itself.
-SCHEMA_REVISION: Final = "111_refresh_owners"
+SCHEMA_REVISION: Final = "112_signals"
 #: What stands in the version table while the schema is detached from the host's tables.
 DETACHED: Final = "detached"
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -45,11 +46,22 @@ Instant: Final = DateTime(timezone=True)
 #: Publication is fenced by these numbers: drawn once the lock is held, compared before a row is replaced (R2a).
 fence_sequence = Sequence("fence", metadata=metadata, data_type=BigInteger)
 
+signal = Table(
+    "signal",
+    metadata,
+    Column(
+        "name",
+        Text,
+        primary_key=True,
+        comment="A signal of this installation; `activity migrate` adds those of its version",
+    ),
+)
+
 refresh = Table(
     "refresh",
     metadata,
     Column("refresh_id", BigInteger, Identity(always=True), primary_key=True),
-    Column("signal", Text, nullable=False),
+    Column("signal", Text, ForeignKey(signal.c.name), nullable=False),
     Column("shard", SmallInteger, nullable=False, server_default="0"),
     Column("mode", Text, nullable=False),
     Column("requested_by", Text, nullable=False),
@@ -71,7 +83,6 @@ refresh = Table(
     Column("error_class", Text),
     Column("error", Text),
     Column("tenants_failed", Integer, comment="Tenants that were left out, since their data breaks a query"),
-    CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
     CheckConstraint("mode in ('tick', 'reconcile', 'manual')", name="known_mode"),
     CheckConstraint("state in ('requested', 'running', 'succeeded', 'failed', 'coalesced')", name="known_state"),
     CheckConstraint("method in ('incremental', 'full')", name="known_method"),
@@ -163,7 +174,7 @@ snapshot_history = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("signal", Text, nullable=False),
+    Column("signal", Text, ForeignKey(signal.c.name), nullable=False),
     Column("tenant_id", Bytewise, nullable=False),
     Column("failures", Integer, nullable=False, comment="Attempts in a row that failed"),
     Column("error_class", Text, nullable=False),
@@ -174,7 +185,6 @@ quarantine = Table(
     Column("as_of", Instant, comment="The instant that its snapshot was last confirmed for"),
     Column("window_json", Text),
     PrimaryKeyConstraint("signal", "tenant_id"),
-    CheckConstraint("signal in ('patterns', 'cost', 'attention')", name="known_signal"),
     CheckConstraint("failures > 0", name="failures_positive"),
     CheckConstraint("tenant_id <> ''", name="tenant_named"),
 )

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ForeignKey,
     Identity,
     Index,
     PrimaryKeyConstraint,
@@ -22,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from snapshots.tables import Bytewise, Instant, metadata
+from snapshots.tables import Bytewise, Instant, metadata, signal
 
 #: What can be said of an item, and the state that it is in then; `open` is what everything is in at first.
 STATES: Final = {"acknowledge": "acknowledged", "snooze": "snoozed", "expect": "expected", "reopen": "open"}
@@ -35,14 +36,13 @@ MAX_COMMENT_CHARS: Final = 2000
 #: Who reopens what has become worse.
 SYSTEM: Final = "system"
 
-_KNOWN_SIGNAL: Final = "signal in ('patterns', 'cost', 'attention')"
 
 triage_event = Table(
     "triage_event",
     metadata,
     Column("tenant_id", Bytewise, nullable=False),
     Column("event_no", BigInteger, Identity(always=True), nullable=False),
-    Column("signal", Text, nullable=False),
+    Column("signal", Text, ForeignKey(signal.c.name), nullable=False),
     Column("fingerprint", Bytewise, nullable=False),
     Column("key", JSONB, nullable=False),
     Column("action", Text, nullable=False),
@@ -54,7 +54,6 @@ triage_event = Table(
     Column("request_key", Text, comment="What the client named the request, so that it can repeat it"),
     Column("request_sha256", Text),
     PrimaryKeyConstraint("tenant_id", "event_no"),
-    CheckConstraint(_KNOWN_SIGNAL, name="known_signal"),
     CheckConstraint("action in ('acknowledge', 'snooze', 'expect', 'reopen')", name="known_action"),
     CheckConstraint("(action in ('snooze', 'expect')) = (until is not null)", name="ends_when_it_must"),
     CheckConstraint("action <> 'expect' or reason is not null", name="expected_for_a_reason"),

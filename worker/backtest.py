@@ -15,9 +15,10 @@ from sqlalchemy import literal, select, text, true, union_all
 
 from snapshots.errors import SettingsError
 from snapshots.settings import load
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.tables import snapshot, snapshot_history
 from snapshots.triage import triage_event
-from worker.engine.stage import stage_signal
+from worker.engine.compute import stage_signal
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -33,33 +34,6 @@ Item = tuple[str | None, ...]
 
 #: Each instant computes the signal twice; more of them than this is a job for several calls.
 MAX_INSTANTS: Final = 400
-#: The thresholds that a rule may be replayed with, by the names that answers state them under, and their settings.
-THRESHOLDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "patterns": {
-            "window_hours": "pattern_window_hours",
-            **{
-                name: name
-                for name in (
-                    "slow_step_ms",
-                    "retry_min_total",
-                    "oscillation_min_pairs",
-                    "loop_min_uses",
-                    "loop_window_steps",
-                    "cascade_min_steps",
-                )
-            },
-        },
-        "cost": {
-            "z_threshold": "cost_z_threshold",
-            "robust_score": "cost_robust_score",
-            "min_runs": "cost_robust_min_runs",
-            "min_effect_percent": "cost_min_effect_percent",
-            "min_effect_usd": "cost_min_effect_usd",
-        },
-        "attention": {"abandoned_after_hours": "abandoned_after_hours", "hide_abandoned": "hide_abandoned"},
-    }
-)
 _HAS_RUNS: Final = text("""
 select
     exists (select from signals.source_run where tenant_id = :tenant)
@@ -111,13 +85,13 @@ def with_thresholds(settings: Settings, signal: str, values: Mapping[str, str]) 
 
     Raises SettingsError naming the threshold, and what was expected.
     """
-    known = THRESHOLDS[signal]
+    known = CATALOGUE[signal].thresholds
     for name in values:
         if name not in known:
             raise SettingsError(
                 f"--set: {signal} has no threshold {name!r}; expected one of {', '.join(sorted(known))}"
             )
-    replaced = {known[name]: value for name, value in values.items()}
+    replaced = {known[name].setting or name: value for name, value in values.items()}
     try:
         checked = load(**replaced)
     except SettingsError as ex:
@@ -168,11 +142,8 @@ def _flagged(conn: Connection, rule: Rule, settings: Settings, at: datetime) -> 
     flag: ColumnElement[bool] = true()
     if rule.signal == "cost":
         flag = items.robust_verdict == "anomaly" if rule.is_robust else items.is_anomaly
-    keys = [items[name] for name in _KEYS[rule.signal]]
+    keys = [items[name] for name in CATALOGUE[rule.signal].item_key]
     return frozenset(tuple(row) for row in conn.execute(select(*keys).where(items.tenant_id == rule.tenant, flag)))
-
-
-_KEYS: Final = {"patterns": ("pattern_type", "skill_id"), "cost": ("agent_id",), "attention": ("run_id",)}
 
 
 def _stored(conn: Connection, rule: Rule, at: datetime) -> frozenset[Item] | None:
@@ -190,7 +161,11 @@ def _stored(conn: Connection, rule: Rule, at: datetime) -> frozenset[Item] | Non
     if found is None:
         return None
     content = json.loads(found[0])
-    return frozenset(_READERS[rule.signal](content, found[1], rule.is_robust))
+    read = _READERS.get(rule.signal)
+    if read is None:
+        definition = CATALOGUE[rule.signal]
+        return frozenset(tuple(item[name] for name in definition.item_key) for item in content[definition.item_list])
+    return frozenset(read(content, found[1], rule.is_robust))
 
 
 def _of_patterns(content: dict[str, Any], _: object, __: object) -> Iterator[Item]:
@@ -225,7 +200,9 @@ def decisions(conn: Connection, rule: Rule) -> dict[Item, str]:
         )
         .order_by(triage_event.c.event_no)
     )
-    return {tuple(row.key.get(name) for name in _KEYS[rule.signal]): row.action for row in conn.execute(said)}
+    return {
+        tuple(row.key.get(name) for name in CATALOGUE[rule.signal].item_key): row.action for row in conn.execute(said)
+    }
 
 
 def judged(flagged: frozenset[Item], decided: Mapping[Item, str]) -> Judgement:

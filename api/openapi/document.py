@@ -11,6 +11,7 @@ from api.http.problems import MEDIA_TYPE
 from api.openapi import console, examples, parameters
 from api.openapi.schemas import SCHEMAS
 from api.openapi.shapes import Schema, integer, moment, named, record, text
+from snapshots.signal_catalogue import CATALOGUE
 
 _PREFIX: Final = "/api/v1/activity"
 _BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}]
@@ -101,35 +102,18 @@ _AS_OF: Final = (parameters.SNOOZED, parameters.AS_OF)
 _KEPT: Final = (*_WITH_KEY, 404)
 
 OPERATIONS: Final = (
-    Operation(
-        "/patterns",
-        "getPatterns",
-        "Runs stuck in a pattern.",
-        "Patterns",
-        "activity.patterns",
-        _AS_OF,
-        is_snapshot=True,
-        errors=_KEPT,
-    ),
-    Operation(
-        "/cost-analysis",
-        "getCostAnalysis",
-        "Agents that cost more than they used to.",
-        "CostAnalysis",
-        "activity.cost_analysis",
-        _AS_OF,
-        is_snapshot=True,
-        errors=_KEPT,
-    ),
-    Operation(
-        "/attention-queue",
-        "getAttentionQueue",
-        "What needs a person's attention first.",
-        "AttentionQueue",
-        "activity.attention_queue",
-        (parameters.QUEUE_LIMIT, *_AS_OF),
-        is_snapshot=True,
-        errors=_KEPT,
+    *(
+        Operation(
+            definition.route,
+            definition.operation,
+            f"{definition.title}.",
+            definition.body,
+            definition.capability,
+            (parameters.QUEUE_LIMIT, *_AS_OF) if definition.takes_limit else _AS_OF,
+            is_snapshot=True,
+            errors=_KEPT,
+        )
+        for definition in CATALOGUE.values()
     ),
     Operation(
         "/freshness",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
+from api.openapi import plain
+from snapshots.signals import SIGNALS
+
 _AT: Final = "2026-01-17T12:00:00.000000Z"
 _DAY_BEFORE: Final = "2026-01-16T12:00:00.000000Z"
 _SNAPSHOT: Final = {
@@ -286,9 +289,10 @@ BODIES: Final[dict[str, Any]] = {
                 "failing": False,
                 "last_attempt": {"state": "succeeded", "error_class": None, "finished_at": _AT},
             }
-            for signal in ("patterns", "cost", "attention")
+            for signal in SIGNALS
         ]
     },
+    **plain.examples(_SNAPSHOT),
 }
 
 

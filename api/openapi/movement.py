@@ -6,18 +6,25 @@ from typing import Final
 
 from api.openapi.shapes import Schema, array, boolean, integer, moment, named, nullable, number, one_of, record, text
 from snapshots.movement import KINDS
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.signals import SIGNALS
 from snapshots.triage import MAX_COMMENT_CHARS, MAX_REASON_CHARS, STATES
 
 FINGERPRINT: Final = text("Names the item for as long as it has its key.", pattern="^[0-9a-f]{32}$")
+#: The key columns of plain signals, which may hold any value.
+_PLAIN_KEYS: Final = sorted(
+    {name for each in CATALOGUE.values() if each.is_plain for name in each.item_key}
+    - {"pattern_type", "skill_id", "agent_id", "run_id"}
+)
 ITEM_KEY: Final = record(
     {
         "pattern_type": text(),
         "skill_id": nullable(text()),
         "agent_id": text(),
         "run_id": text(),
+        **{name: {} for name in _PLAIN_KEYS},
     },
-    optional=("pattern_type", "skill_id", "agent_id", "run_id"),
+    optional=("pattern_type", "skill_id", "agent_id", "run_id", *_PLAIN_KEYS),
     description="What tells the item apart within its signal.",
 )
 _SINCE: Final = one_of(("entered", "rose", "fell", "same"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.openapi import extras, movement
+from api.openapi import extras, movement, plain
 from api.openapi.console import SESSION
 from api.openapi.run import RUN_DETAIL, RUN_SIGNALS, STEP, TRACE
 from api.openapi.shapes import (
@@ -322,4 +322,5 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Freshness": FRESHNESS,
     "Session": SESSION,
     "Problem": PROBLEM,
+    **plain.SCHEMAS,
 }

@@ -10,6 +10,7 @@ from api.http.wire import instant_text
 from api.queries.freshness import confirmed_as_of
 from api.queries.summaries import UNKNOWN
 from snapshots.items import attention_item, cost_item, pattern_item
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.tables import freshness, quarantine, snapshot
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, FromClause, Row, Table
 
 #: The capability that each signal asks for, here as at its own endpoint (R31).
-CAPABILITIES: Final = {
-    "patterns": "activity.patterns",
-    "attention": "activity.attention_queue",
-    "cost": "activity.cost_analysis",
-}
+CAPABILITIES: Final = {signal: CATALOGUE[signal].capability for signal in ("patterns", "attention", "cost")}
 #: The order of the spec, and of the patterns endpoint (R14).
 PATTERN_TYPES: Final = ("retry_loop", "step_oscillation", "tool_call_loop", "timeout_cascade")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import falcon
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from api.http.endpoint import Guard
     from api.http.parameters import Query
     from api.queries.published import Published, Snapshots
+    from snapshots.signal_catalogue import SignalDefinition
 
 MAX_LIMIT: Final = 100
 #: Whether what is snoozed is among the items; a kept version knows nothing of it.
@@ -33,24 +33,18 @@ SNOOZED: Final = ("show", "hide")
 _CACHE_CONTROL: Final = "private, max-age=1"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A signal, the capability that it needs, and the parameters that it takes."""
-
-    signal: str
-    capability: str
-    parameters: frozenset[str] = frozenset({"as_of", "snoozed"})
-
-
 class SignalSnapshot(Endpoint):
     """GET of one signal's snapshot."""
 
-    def __init__(self, guard: Guard, snapshots: Snapshots, clock: Callable[[], datetime], route: Route) -> None:
+    def __init__(
+        self, guard: Guard, snapshots: Snapshots, clock: Callable[[], datetime], definition: SignalDefinition
+    ) -> None:
         """Take the snapshots, and the clock that judges their age."""
-        super().__init__(guard, route.capability, route.parameters)
+        parameters = {"as_of", "snoozed"} | ({"limit"} if definition.takes_limit else set())
+        super().__init__(guard, definition.capability, frozenset(parameters))
         self._snapshots = snapshots
         self._clock = clock
-        self._signal = route.signal
+        self._signal = definition.name
 
     def answer(self, caller: Caller, query: Query, req: Request, resp: Response) -> None:
         """Send the stored body, or 304 when the client holds its content."""

@@ -80,7 +80,7 @@ def _tell(conn: Connection, name: str) -> bool:
     signal = SIGNALS[name]
     trust = capture_trust.read(conn, signal)
     waiting = change_queue.backlog(conn, signal, at_most=_COUNTED)
-    size = conn.execute(select(func.pg_total_relation_size(f"signals.{signal.queue.table.name}"))).scalar_one()
+    size = conn.execute(select(func.pg_total_relation_size(f"signals.{signal.changes.queue.name}"))).scalar_one()
     state = "captured" if trust.is_captured else f"NOT captured: {_read_in_full(conn, signal.sources)} read in full"
     click.echo(f"{name}: {state}; {waiting}{'+' if waiting == _COUNTED else ''} marks wait in {size // 1024} kB")
     for loss in trust.losses:

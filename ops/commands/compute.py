@@ -11,7 +11,7 @@ from ops.arguments import INSTANT, TENANT
 from snapshots import database, settings
 from snapshots.errors import SettingsError
 from snapshots.signals import check_signal
-from worker.engine import preview as computation
+from worker.engine import compute as computation
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,6 +34,6 @@ def compute(signal: str, tenant: str, as_of: datetime | None) -> None:
         now = conn.execute(select(func.clock_timestamp())).scalar_one()
         if as_of is not None and as_of > now:
             raise SettingsError(f"--as-of: {as_of.isoformat()} is in the future; expected an instant up to now")
-        body = computation.compute(conn, signal, tenant, current, as_of or now)
+        body = computation.preview(conn, signal, tenant, current, as_of or now)
     engine.dispose()
     click.echo(body)

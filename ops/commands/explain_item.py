@@ -21,7 +21,7 @@ from snapshots import database, settings
 from snapshots.body import ITEM_LISTS
 from snapshots.errors import ActivityError, ArgumentError
 from snapshots.signals import READER_ROLE
-from worker.engine import preview as computation
+from worker.engine import compute as computation
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -67,7 +67,7 @@ def _recomputed(current: Settings, tenant: str, found: dict[str, Any]) -> dict[s
     engine = _engine(current, "worker")
     try:
         with engine.connect() as conn:
-            body = json.loads(computation.compute(conn, found["signal"], tenant, current, as_of))
+            body = json.loads(computation.preview(conn, found["signal"], tenant, current, as_of))
     finally:
         engine.dispose()
     items = [item for item in body[ITEM_LISTS[found["signal"]]] if _key_of(found, item) == found["key"]]

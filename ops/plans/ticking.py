@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ops.plans.census import Census
     from snapshots.settings import Settings
-    from worker.signals.spec import Signal
+    from worker.signals.spec import SignalSpec
 
 #: So many keys are taken for changed: about what a tick of a busy tenant finds.
 MARKED: Final = 50
@@ -45,16 +45,18 @@ def tick_findings(
         )
 
 
-def _moved(conn: Connection, signal: Signal, parameters: dict[str, object], census: Census) -> Finding:
-    query = queries.load(signal.clock)
+def _moved(conn: Connection, signal: SignalSpec, parameters: dict[str, object], census: Census) -> Finding:
+    query = queries.load(signal.changes.window_edges)
     binds = {bind: parameters[bind] for bind in query.params}
     conn.execute(query.text, binds)
     plan = explain(conn, query.text, binds)
     rows = plan.rows_of(census.sources)
-    return Finding(signal.clock, None, rows, plan, judge(plan, census.crumbs("what time changed"), rows))
+    return Finding(signal.changes.window_edges, None, rows, plan, judge(plan, census.crumbs("what time changed"), rows))
 
 
-def _changed(conn: Connection, signal: Signal, tenant: str, parameters: dict[str, object], census: Census) -> Finding:
+def _changed(
+    conn: Connection, signal: SignalSpec, tenant: str, parameters: dict[str, object], census: Census
+) -> Finding:
     step = signal.steps[0]
     query = queries.load(step.query)
     _mark(conn, signal, tenant)
@@ -64,13 +66,13 @@ def _changed(conn: Connection, signal: Signal, tenant: str, parameters: dict[str
     return Finding(f"{step.query}, changed", tenant, rows, plan, judge(plan, census.crumbs("what changed"), rows))
 
 
-def _mark(conn: Connection, signal: Signal, tenant: str) -> None:
+def _mark(conn: Connection, signal: SignalSpec, tenant: str) -> None:
     """Note the tenant's newest keys as changed, as its marks would."""
-    names = [each.name for each in signal.queue.stage.columns]
+    names = [each.name for each in signal.changes.keys.columns]
     columns = dict.fromkeys([*names, "tenant_id", "started_at"])
     source = table(signal.sources[0], *map(column, columns), schema="signals")
     # A run without an agent is one of the agent `unknown`, as its trigger says.
     keys = (func.coalesce(source.c[name], "unknown").label(name) for name in names)
     newest = select(*keys).where(source.c.tenant_id == tenant).order_by(source.c.started_at.desc().nulls_last())
     marked = newest.limit(MARKED).subquery()
-    conn.execute(insert(signal.queue.stage).from_select(names, select(*marked.c).distinct()))
+    conn.execute(insert(signal.changes.keys).from_select(names, select(*marked.c).distinct()))

@@ -17,7 +17,8 @@ from snapshots.movement import change_counter, signal_change
 from tests.api.arrange import NOW, PREFIX, Api
 from tests.api.contract import assert_problem
 from tests.factories import insert_run
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
 from worker.signals.registry import SIGNALS
 
@@ -264,7 +265,7 @@ def recorded(api: Api) -> list[str]:
 
 def refresh(conn: Connection, signal: str) -> None:
     _, fence = draw_fence(conn)
-    refresh_batch(conn, Order(SIGNALS[signal], fence), SETTINGS, Instant(NOW, fence))
+    refresh_batch(conn, RefreshContext(SIGNALS[signal], SETTINGS, fence, NOW, fence))
 
 
 def test_a_reader_that_crashes_and_resumes_sees_every_change_once_and_in_order(api: Api) -> None:

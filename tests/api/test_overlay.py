@@ -15,7 +15,8 @@ from snapshots.tables import snapshot
 from tests.api.arrange import SNAPSHOT_PATHS, TENANT, Api
 from tests.api.contract import assert_problem
 from tests.factories import insert_run, insert_step, insert_trace
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
 from worker.signals.registry import SIGNALS
 
@@ -42,7 +43,7 @@ def publish(api: Api, as_of: datetime, signals: tuple[str, ...] = tuple(SIGNALS)
     with api.owner.begin() as conn:
         for signal in signals:
             _, fence = draw_fence(conn)
-            refresh_batch(conn, Order(SIGNALS[signal], fence), SETTINGS, Instant(as_of, fence))
+            refresh_batch(conn, RefreshContext(SIGNALS[signal], SETTINGS, fence, as_of, fence))
 
 
 @pytest.fixture

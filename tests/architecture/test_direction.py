@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("api", "migrations", "ops", "snapshots", "worker")
+PARTS = ("api", "ingest", "migrations", "ops", "snapshots", "worker")
 
 #: What a part may import of the others; `benchmarks` and `tests` are outside and import what they measure.
 ALLOWED = {
     "api": {"snapshots"},
+    "ingest": {"snapshots"},
     "migrations": {"snapshots"},
-    "ops": {"api", "migrations", "snapshots", "worker"},
+    "ops": {"api", "ingest", "migrations", "snapshots", "worker"},
     "snapshots": set[str](),
     "worker": {"snapshots"},
 }
 
 #: Modules of the worker that Celery starts or configures; the engine, the SQL and the writer stay free of it.
-CELERY_SHELLS = {"app.py", "expiry.py", "main.py", "tasks.py"}
+CELERY_SHELLS = {"app.py", "message_expiry.py", "main.py", "tasks.py"}
 
 
 def modules(part: str) -> list[Path]:

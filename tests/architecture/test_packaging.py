@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("api", "migrations", "ops", "snapshots", "worker")
+PARTS = ("api", "ingest", "migrations", "ops", "snapshots", "worker")
 #: What is for a checkout: units, container files, dashboards, the console's sources. The wheel goes without.
 OF_THE_CHECKOUT = ("api/console", "ops/containers", "ops/monitoring", "ops/systemd")
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

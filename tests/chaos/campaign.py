@@ -164,7 +164,7 @@ def _endure(scene: Scene, fault: Fault) -> Row:
 
 
 def _longest_period_s(world: World) -> int:
-    return max(world.settings.patterns_period_s, world.settings.cost_period_s, world.settings.attention_period_s)
+    return max(world.settings.period_s(signal) for signal in SIGNALS)
 
 
 def _late(rows: Sequence[Row], world: World) -> list[str]:

@@ -14,6 +14,7 @@ from tests.chaos.faults import Unavailable, locks_held
 from tests.chaos.world import ROOT
 from tests.pooler import pooled
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def hold_traces(scene: Scene) -> Measured:
         conn.execute(text("lock table public.aos_traces in access exclusive mode"))
         for _ in range(_REQUESTS):
             with world.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-                asked = ledger.request(books, "patterns", mode="manual", requested_by="chaos")
+                asked = ledger.request(books, RefreshRequest("patterns", mode="manual", requested_by="chaos"))
             world.app.send_task(RECOMPUTE, args=[asked])
         for _ in range(60 if scene.is_full else 15):
             world.wait(1)

@@ -13,7 +13,8 @@ from snapshots.signals import SIGNALS
 from snapshots.tables import quarantine, refresh, snapshot
 from tests.chaos.world import POISONED, STRANGE, TENANTS
 from worker.engine import ledger, locks
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext, RefreshRequest
 from worker.engine.publish import draw_fence
 from worker.engine.shards import WHOLE, shards
 from worker.schedule import RECOMPUTE, REFRESH
@@ -123,7 +124,7 @@ def double_messages(scene: Scene) -> Measured:
             for _ in range(2):
                 app.send_task(REFRESH, args=[name, shard.number, shard.count])
     with world.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode="manual", requested_by="chaos")
+        asked = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="chaos"))
     for _ in range(2):
         app.send_task(RECOMPUTE, args=[asked])
     world.until(lambda: _finished(scene, asked) is not None, _PATIENCE_S)
@@ -141,14 +142,15 @@ def end_late(scene: Scene) -> Measured:
     world = scene.world
     with world.engine.connect() as conn:
         with conn.begin():
-            older = Instant(*draw_fence(conn))
-        world.until(lambda: scene.readers.are_fresh(older.as_of), _PATIENCE_S)
+            older_as_of, older_fence = draw_fence(conn)
+        world.until(lambda: scene.readers.are_fresh(older_as_of), _PATIENCE_S)
         before = _fences(conn)
         for name in SIGNALS:
             with locks.held(world.engine, name, WHOLE.slots, wait_s=_PATIENCE_S), conn.begin():
-                refresh_batch(conn, Order(RULES[name], 0, tenants=TENANTS), world.settings, older)
+                older = RefreshContext(RULES[name], world.settings, 0, older_as_of, older_fence, tenants=TENANTS)
+                refresh_batch(conn, older)
         after = _fences(conn)
-    newer = {key: fence for key, fence in before.items() if fence > older.fence and key[0] in TENANTS}
+    newer = {key: fence for key, fence in before.items() if fence > older_fence and key[0] in TENANTS}
     return {"newer": len(newer), "replaced_by_the_older": sum(after[key] < fence for key, fence in newer.items())}
 
 

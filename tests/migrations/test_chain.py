@@ -38,6 +38,7 @@ REVISIONS: Final = (
     "108_session_settings",
     "109_capture_doubt",
     "111_refresh_owners",
+    "112_signals",
 )
 
 
@@ -55,7 +56,7 @@ def test_the_chain_is_the_ruled_one(unmigrated: str) -> None:
 def test_autogenerate_finds_nothing_to_add(unmigrated: str) -> None:
     runner.upgrade(unmigrated)
 
-    runner.autogenerate_check(unmigrated)
+    runner.autogenerate_check(unmigrated, metadata)
 
 
 def test_the_tables_are_to_the_letter_what_the_metadata_describes(

@@ -17,9 +17,9 @@ from tests.factories import AS_OF, insert_run, insert_step, insert_trace
 from tests.migrations.dumps import dump
 from tests.signals.oracle import assert_attention_agrees, assert_cost_agrees, assert_patterns_agree
 from tests.worker.agreement import assert_published_equals_staged
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
-from worker.engine.shards import WHOLE
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def refresh_all(engine: Engine, now: datetime) -> set[str]:
     methods: set[str] = set()
     for signal in SIGNALS.values():
         with engine.begin() as conn:
-            order, instant = Order(signal, 1, WHOLE), Instant(now, draw_fence(conn)[1])
-            methods.add(refresh_batch(conn, order, SETTINGS, instant).result.method)
+            context = RefreshContext(signal, SETTINGS, 1, now, draw_fence(conn)[1])
+            methods.add(refresh_batch(conn, context).method)
     return methods
 
 

@@ -15,6 +15,7 @@ from snapshots.tables import SCHEMA, refresh, snapshot
 from tests.worker.agreement import assert_published_equals_staged
 from tests.worker.test_refresh import now, plant
 from worker.engine import ledger
+from worker.engine.context import Mode, RefreshRequest
 from worker.engine.refresh import refresh as run_refresh
 from worker.housekeeping.rescue import OVERDUE_S, take_up
 from worker.housekeeping.retention import prune
@@ -60,7 +61,7 @@ def grown(fresh_database: str, owner: Callable[[str], Engine]) -> Engine:
 
 @pytest.mark.parametrize("mode", ["tick", "reconcile"])
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_worker_that_is_running_publishes_on(grown: Engine, signal: str, mode: ledger.Mode) -> None:
+def test_a_worker_that_is_running_publishes_on(grown: Engine, signal: str, mode: Mode) -> None:
     with grown.begin() as conn:
         plant(conn, "acme", now(conn), run_id="acme-2")
 
@@ -76,7 +77,7 @@ def test_a_worker_that_is_running_publishes_on(grown: Engine, signal: str, mode:
 
 def test_it_prunes_and_takes_up_requests(grown: Engine) -> None:
     with grown.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode="manual", requested_by="an operator")
+        asked = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="an operator"))
         age = func.make_interval(0, 0, 0, 0, 0, 0, OVERDUE_S + 1)
         books.execute(refresh.update().where(refresh.c.refresh_id == asked).values(requested_at=func.now() - age))
 

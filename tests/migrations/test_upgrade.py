@@ -23,8 +23,10 @@ from snapshots.tables import freshness, snapshot
 from tests.migrations.dumps import run
 from tests.worker.agreement import assert_published_equals_staged
 from worker.engine import change_queue
-from worker.engine.incremental import Instant, Order, reconcile, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
+from worker.engine.reconcile import reconcile
 from worker.engine.refresh import refresh
 from worker.engine.tables import fact_state
 from worker.signals.registry import SIGNALS as SIGNAL_RULES
@@ -113,13 +115,13 @@ def test_a_migration_loses_no_row(earlier: str, owner: Open) -> None:
 def test_the_first_refresh_is_full_and_the_comparison_finds_no_drift(upgraded: Engine, signal: str) -> None:
     rule = SIGNAL_RULES[signal]
     with upgraded.begin() as conn:
-        instant = Instant(_as_of(conn, signal, 1), draw_fence(conn)[1])
-        first = refresh_batch(conn, Order(rule, instant.fence), SETTINGS, instant).result
-        assert_published_equals_staged(conn, rule, instant.as_of)
+        as_of, fence = _as_of(conn, signal, 1), draw_fence(conn)[1]
+        first = refresh_batch(conn, RefreshContext(rule, SETTINGS, fence, as_of, fence))
+        assert_published_equals_staged(conn, rule, as_of)
     with upgraded.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
-        instant = Instant(instant.as_of + timedelta(seconds=1), draw_fence(conn)[1])
-        second = reconcile(conn, Order(rule, instant.fence), SETTINGS, instant, draw_fence(conn)[1])
-        assert_published_equals_staged(conn, rule, instant.as_of)
+        as_of, fence = as_of + timedelta(seconds=1), draw_fence(conn)[1]
+        second = reconcile(conn, RefreshContext(rule, SETTINGS, fence, as_of, fence), draw_fence(conn)[1])
+        assert_published_equals_staged(conn, rule, as_of)
 
     assert (first.method, first.drift) == ("full", None)
     assert first.tenants_seen >= 4

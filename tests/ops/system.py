@@ -20,6 +20,7 @@ from tests.ops.scraping import API_JOB, RECEIVER_JOB, samples
 from tests.telemetry.receiver import receiver_over
 from worker.engine import ledger
 from worker.engine import refresh as engine
+from worker.engine.context import RefreshRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +62,7 @@ class System:
     def request(self, **values: object) -> int:
         """Ask for a recompute of a signal as an operator does; `values` are written over its row."""
         with self.owner.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-            refresh_id = ledger.request(books, "cost", mode="manual", requested_by="a test")
+            refresh_id = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test"))
             if values:
                 books.execute(update(refresh).where(refresh.c.refresh_id == refresh_id).values(values))
         return refresh_id

@@ -18,6 +18,7 @@ from snapshots.tables import refresh
 from tests.ops.processes import running, until
 from worker.app import create_app
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Busy:
 
     def _ask(self) -> None:
         with self.owner.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-            self.refresh_id = ledger.request(books, "cost", mode="manual", requested_by="a test")
+            self.refresh_id = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test"))
         create_app(settings.load(broker_url=self.valkey.url)).send_task(RECOMPUTE, args=[self.refresh_id])
 
 

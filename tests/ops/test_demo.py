@@ -13,7 +13,7 @@ from ops.local.demo.history import DAYS, activity_at, tell_history
 from ops.local.demo.loading import load_demo
 from ops.local.demo.runs import latency_bucket, risk_level
 from snapshots import database, settings
-from worker.engine.preview import compute
+from worker.engine.compute import preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def rows(conn: Connection, query: str, **binds: object) -> list[tuple[Any, ...]]
 
 
 def content(conn: Connection, signal: str, tenant: str) -> str:
-    return compute(conn, signal, tenant, settings.Settings(), AS_OF).decode()
+    return preview(conn, signal, tenant, settings.Settings(), AS_OF).decode()
 
 
 def test_the_same_instant_and_seed_tell_the_same_story() -> None:

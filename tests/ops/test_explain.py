@@ -159,7 +159,7 @@ def test_every_step_and_live_query_passes_for_the_largest_and_the_middle_tenant(
     assert {(each["query"], each["tenant"]) for each in findings} == {
         *((query, tenant) for query in steps for tenant in (GIANT, SMALL, None)),
         *((query, tenant) for query in CHANGED.values() for tenant in (GIANT, SMALL)),
-        *((rules.clock, None) for rules in RULES.values()),
+        *((rules.changes.window_edges, None) for rules in RULES.values()),
         *((query, tenant) for query in LIVE_REQUESTS for tenant in (GIANT, SMALL)),
     }
 
@@ -236,7 +236,9 @@ def test_a_source_table_without_its_indexes_fails(
     assert queries <= reasons.keys()
     assert all(reason.startswith(f"Seq Scan of {table}, of which the tenant has 1 %") for reason in reasons.values())
     assert all(reason.startswith(f"Seq Scan of {table}, of which what changed has 0 %") for reason in ticks.values())
-    assert {query for query, tenant in failed(findings) if tenant is None} <= {each.clock for each in RULES.values()}
+    assert {query for query, tenant in failed(findings) if tenant is None} <= {
+        each.changes.window_edges for each in RULES.values()
+    }
 
 
 def test_a_tick_reads_what_changed_and_no_more(ask: Ask, filled: str) -> None:
@@ -300,7 +302,7 @@ def test_named_signals_are_explained_without_the_live_queries(ask: Ask, filled: 
 
     steps = {name: [step.query for step in RULES[name].steps] for name in ("cost", "attention")}
     of_tenant = [query for name, queries in steps.items() for query in (*queries, CHANGED[name])]
-    of_all = [query for name, queries in steps.items() for query in (*queries, RULES[name].clock)]
+    of_all = [query for name, queries in steps.items() for query in (*queries, RULES[name].changes.window_edges)]
     assert [each["query"] for each in findings] == [*of_tenant, *of_tenant, *of_all]
 
 

@@ -36,6 +36,7 @@ from tests.telemetry.receiver import receiver_over
 from tests.telemetry.spans import agent
 from worker.app import create_app
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.schedule import RECONCILE
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _compare(owner: Engine, current: Settings) -> None:
         app.send_task(RECONCILE, args=[signal])
     until(lambda: _signals(owner, refresh.c.drift.is_not(None)) == set(SIGNALS), "a comparison of each signal")
     with owner.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        ledger.request(books, "cost", mode="manual", requested_by="a test that never rings for it")
+        ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test that never rings for it"))
 
 
 def _signals(owner: Engine, condition: ColumnElement[bool]) -> set[str]:

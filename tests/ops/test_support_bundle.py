@@ -25,6 +25,7 @@ from snapshots.tables import quarantine
 from snapshots.tables import refresh as ledger_rows
 from tests.factories import insert_run, insert_step, insert_trace
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _plant(conn: Connection, tenant: str, number: int) -> None:
     insert_trace(conn, trace_id=trace, run_id=run, tenant_id=tenant, started_at=func.now())
     insert_step(conn, trace, 0, skill_id="zskill", retry_count=5)
     create_key(conn, tenant, label="zlabel")
-    asked = ledger.request(conn, "cost", mode="manual", requested_by="zperson", tenants=[tenant])
+    asked = ledger.request(conn, RefreshRequest("cost", mode="manual", requested_by="zperson", tenants=[tenant]))
     ledger.mark_failed(conn, asked, ValueError(_error(tenant, number)), will_retry=False)
 
 

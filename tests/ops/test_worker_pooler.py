@@ -19,6 +19,7 @@ from tests.ops.processes import running, until
 from tests.pooler import pooled
 from worker.app import create_app
 from worker.engine import ledger, locks
+from worker.engine.context import RefreshRequest
 from worker.engine.locks import LOCK_CLASS
 from worker.engine.refresh import refresh
 from worker.schedule import RECOMPUTE
@@ -156,7 +157,7 @@ def test_a_worker_behind_session_mode_leaves_no_lock(
 def ask(owner: Engine, broker_url: str) -> None:
     """Ask for a recompute of the costs, as an operator does."""
     with owner.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode="manual", requested_by="a test")
+        asked = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test"))
     create_app(settings.load(broker_url=broker_url)).send_task(RECOMPUTE, args=[asked])
 
 

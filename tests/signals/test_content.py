@@ -14,8 +14,8 @@ from snapshots.errors import UnknownSignalError
 from snapshots.items import ITEMS
 from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run, insert_step, insert_trace
-from worker.engine.preview import compute
-from worker.engine.stage import stage_content, stage_signal
+from worker.engine.compute import preview, stage_signal
+from worker.engine.stage import stage_content
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -341,13 +341,13 @@ def test_a_computed_body_is_the_content_between_window_and_an_absent_snapshot(
     content = _content(conn, signal, defaults)
     window = SIGNALS[signal].window_json(defaults, AS_OF)
 
-    body = json.loads(compute(conn, signal, TENANT, defaults, AS_OF))
+    body = json.loads(preview(conn, signal, TENANT, defaults, AS_OF))
 
     assert body == {**({} if window is None else {"window": json.loads(window)}), **content, "snapshot": None}
 
 
 def test_a_computed_body_of_a_tenant_without_findings_is_empty(conn: Connection, defaults: Settings) -> None:
-    body = json.loads(compute(conn, "patterns", "nobody", defaults, AS_OF))
+    body = json.loads(preview(conn, "patterns", "nobody", defaults, AS_OF))
 
     assert body["patterns"] == []
     assert body["window"] == {"start": "2026-01-16T12:00:00.000000Z", "end": "2026-01-17T12:00:00.000000Z"}
@@ -355,4 +355,4 @@ def test_a_computed_body_of_a_tenant_without_findings_is_empty(conn: Connection,
 
 def test_a_signal_that_does_not_exist_cannot_be_computed(conn: Connection, defaults: Settings) -> None:
     with pytest.raises(UnknownSignalError, match="'weather' does not exist"):
-        compute(conn, "weather", TENANT, defaults, AS_OF)
+        preview(conn, "weather", TENANT, defaults, AS_OF)

@@ -16,7 +16,8 @@ from sqlalchemy import select
 
 from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run
-from worker.engine.stage import stage_content, stage_signal
+from worker.engine.compute import stage_signal
+from worker.engine.stage import stage_content
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from snapshots.items import ITEMS
 from snapshots.settings import load
 from tests.factories import AS_OF
 from tests.signals import generated
-from worker.engine.stage import stage_content, stage_signal
+from worker.engine.compute import stage_signal
+from worker.engine.stage import stage_content
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:

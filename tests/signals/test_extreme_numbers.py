@@ -22,7 +22,7 @@ from snapshots.signals import SIGNALS
 from snapshots.source import TENANT_SETTING
 from snapshots.tables import quarantine
 from tests.factories import AS_OF, insert_run, insert_step, insert_trace
-from worker.engine.preview import compute
+from worker.engine.compute import preview
 from worker.engine.refresh import refresh
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _plant_steps(conn: Connection) -> None:
 
 
 def _bodies(conn: Connection) -> dict[str, dict[str, Any]]:
-    return {name: json.loads(compute(conn, name, "acme", SETTINGS, AS_OF)) for name in SIGNALS}
+    return {name: json.loads(preview(conn, name, "acme", SETTINGS, AS_OF)) for name in SIGNALS}
 
 
 @pytest.mark.parametrize("cost", COSTS)

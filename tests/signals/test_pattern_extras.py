@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.factories import AS_OF, TENANT, insert_step, insert_trace
-from worker.engine.stage import stage_content, stage_signal
-from worker.signals.extras import CYCLE_MAX_STEPS
+from worker.engine.compute import stage_signal
+from worker.engine.stage import stage_content
+from worker.signals.patterns.signal import CYCLE_MAX_STEPS
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:

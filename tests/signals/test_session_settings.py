@@ -20,7 +20,8 @@ from tests.factories import insert_run
 from tests.pooler import pooled_readers, reading_engine
 from tests.signals import recorded
 from tests.signals.hostile import COMBINATIONS, Defaults, add_shadows, hostile
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
 from worker.signals.registry import SIGNALS
 
@@ -93,7 +94,7 @@ def _publish(conn: Connection) -> None:
     for as_of in _INSTANTS:
         for signal in SIGNALS.values():
             _, fence = draw_fence(conn)
-            refresh_batch(conn, Order(signal, fence), settings, Instant(as_of, fence))
+            refresh_batch(conn, RefreshContext(signal, settings, fence, as_of, fence))
 
 
 @needs_recordings

@@ -11,7 +11,7 @@ from snapshots.settings import load
 from tests.factories import AS_OF, TENANT, insert_run, insert_step, insert_trace
 from tests.signals.oracle import items, staged
 from worker.engine import stage
-from worker.signals.registry import ATTENTION_ITEMS
+from worker.signals.attention.signal import STORED_ITEMS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -261,7 +261,7 @@ def test_recency_decays_over_a_day(host: Connection, defaults: Settings, started
 
 
 def test_two_hundred_items_are_kept(conn: Connection, defaults: Settings) -> None:
-    for _ in range(ATTENTION_ITEMS + 1):
+    for _ in range(STORED_ITEMS + 1):
         insert_run(conn, risk_level="VIOLATED", completed_at=AS_OF)
 
     assert [run["rank"] for run in _queue(conn, defaults)] == list(range(1, 201))

@@ -9,7 +9,7 @@ import pytest
 from snapshots.errors import QueryDeclarationError
 from snapshots.queries import parse
 from worker.engine import queries
-from worker.signals.attention.weights import ATTENTION_WEIGHTS, WeightsError, check_weights
+from worker.signals.attention.signal import ATTENTION_WEIGHTS, WeightsError, check_weights
 from worker.signals.registry import SIGNALS
 
 _HEADER = "-- Finds runs.\n-- reads: signals.source_run\n-- grain: one row per run\n-- params: as_of, tenants\n"

@@ -9,7 +9,8 @@ from sqlalchemy import select, text
 from snapshots import settings
 from snapshots.items import ITEMS
 from snapshots.tables import snapshot
-from worker.engine.stage import stage_content, stage_signal
+from worker.engine.compute import stage_signal
+from worker.engine.stage import stage_content
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from worker.signals.spec import Signal
+    from worker.signals.spec import SignalSpec
 
 SETTINGS = settings.load()
 
 
-def assert_published_equals_staged(conn: Connection, signal: Signal, now: datetime) -> None:
+def assert_published_equals_staged(conn: Connection, signal: SignalSpec, now: datetime) -> None:
     """Compare every tenant's answer and items; a queue that moved with the clock, as of its own instant (R26)."""
     stage_signal(conn, signal, SETTINGS, now)
     staged = {row.tenant_id: row for row in conn.execute(select(stage_content))}
@@ -99,7 +100,7 @@ def _assert_scored_at_their_own_instant(conn: Connection) -> None:
     assert runs[0] == runs[1]
 
 
-def _assert_same_items(conn: Connection, signal: Signal) -> None:
+def _assert_same_items(conn: Connection, signal: SignalSpec) -> None:
     kept = ITEMS[signal.name]
     names = [column.name for column in kept.columns]
     staged = select(*(signal.item_stage.c[name] for name in names))

@@ -16,7 +16,7 @@ from snapshots.tables import freshness, snapshot
 from snapshots.tables import refresh as ledger
 from tests.factories import insert_run, insert_step, insert_trace
 from worker.engine import capture_trust, change_queue, probe
-from worker.engine.incremental import Order
+from worker.engine.context import RefreshContext
 from worker.engine.refresh import refresh
 from worker.engine.tables import capture_doubt, dirty_run, fact_state
 from worker.signals.registry import SIGNALS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from tests.postgres import Server
-    from worker.engine.results import RefreshResult
+    from worker.engine.context import RefreshResult
 
 #: With the slower period as long as the others, a test need not wait.
 SETTINGS: Final = settings.load(uncaptured_period_s=30, attention_rescore_s=30)
@@ -312,7 +312,7 @@ def test_a_change_that_waits_in_the_queue_is_no_loss(captured: Engine) -> None:
         as_of = now(conn)
     with captured.connect() as conn:
         assert conn.execute(select(func.count()).select_from(dirty_run)).scalar_one() == 5
-        found = [probe.unreported(conn, Order(signal, 1), SETTINGS, as_of, 1) for signal in SIGNALS.values()]
+        found = [probe.unreported(conn, RefreshContext(signal, SETTINGS, 1, as_of, 1)) for signal in SIGNALS.values()]
 
     assert found == [0, 0, 0]
 

@@ -12,7 +12,8 @@ from migrations import capture
 from snapshots.tables import snapshot
 from tests.factories import AS_OF, insert_run, insert_step, insert_trace
 from tests.worker.agreement import SETTINGS, assert_published_equals_staged
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
 from worker.engine.shards import shards
 from worker.signals.registry import SIGNALS
@@ -58,8 +59,8 @@ def bring(engine: Engine, signal: str, now: datetime, count: int = 2) -> list[st
     methods: list[str] = []
     for shard in shards(count):
         with engine.begin() as conn:
-            instant = Instant(now, draw_fence(conn)[1])
-            methods.append(refresh_batch(conn, Order(SIGNALS[signal], 1, shard), SETTINGS, instant).result.method)
+            context = RefreshContext(SIGNALS[signal], SETTINGS, 1, now, draw_fence(conn)[1], shard)
+            methods.append(refresh_batch(conn, context).method)
     with engine.connect() as conn:
         assert_published_equals_staged(conn, SIGNALS[signal], now)
     return methods
@@ -184,13 +185,14 @@ def test_a_longer_queue_is_worked_off_batch_by_batch(captured: Engine) -> None:
             insert_trace(conn, trace_id=f"t-{number}", run_id=f"run-{number}", tenant_id="acme", started_at=AS_OF)
             insert_step(conn, f"t-{number}", 0, retry_count=5)
     marks: list[int] = []
-    after, is_drained = "(0,0)", False
+    after: str | None = None
+    is_drained = False
     while not is_drained:
         with captured.begin() as conn:
-            order = Order(SIGNALS["patterns"], 1, after=after, limit=15)
-            batch = refresh_batch(conn, order, SETTINGS, Instant(AS_OF, draw_fence(conn)[1]))
-        marks.append(batch.result.marks)
-        after, is_drained = batch.last, batch.result.is_drained
+            context = RefreshContext(SIGNALS["patterns"], SETTINGS, 1, AS_OF, draw_fence(conn)[1])
+            batch = refresh_batch(conn, context, after=after, limit=15)
+        marks.append(batch.marks)
+        after, is_drained = batch.last, batch.is_drained
 
     assert marks == [15, 15, 10, 0]
     with captured.connect() as conn:

@@ -19,6 +19,7 @@ from snapshots.triage import triage_event
 from snapshots.webhooks import dead_letter, webhook
 from tests.factories import insert_run, insert_step, insert_trace
 from worker.engine import ledger, locks
+from worker.engine.context import RefreshRequest
 from worker.engine.refresh import refresh, refresh_requested
 from worker.engine.shards import WHOLE, Shard
 from worker.engine.tables import dirty_trace, fact_state
@@ -87,10 +88,10 @@ def _fail(conn: Connection, tenant: str) -> None:
     times = dict.fromkeys(("first_failed_at", "last_failed_at", "retry_at"), clock(conn))
     row = {"signal": "cost", "tenant_id": tenant, "failures": 1, "error_class": "DataError", "error": f"in {tenant}"}
     conn.execute(insert(quarantine).values(**row, **times))
-    asked = ledger.request(conn, "cost", mode="manual", requested_by="ops", tenants=[KEPT, tenant])
+    asked = ledger.request(conn, RefreshRequest("cost", mode="manual", requested_by="ops", tenants=[KEPT, tenant]))
     ledger.mark_failed(conn, asked, ValueError(f"{tenant} broke"), will_retry=False)
     for shard in (WHOLE, Shard(conn.execute(select(func.signals.slot_of(tenant))).scalar_one(), SLOTS)):
-        tick = ledger.request(conn, "cost", mode="tick", requested_by="schedule", shard=shard)
+        tick = ledger.request(conn, RefreshRequest("cost", mode="tick", requested_by="schedule", shard=shard))
         ledger.mark_failed(conn, tick, ValueError(f"{tenant[0]}run-1 is not a number"), will_retry=False)
 
 
@@ -164,7 +165,7 @@ def test_an_error_of_a_refresh_that_did_not_read_the_tenant_stays(populated: Eng
 
 def test_a_request_for_the_tenant_alone_is_closed_and_never_taken_for_one_of_all(populated: Engine) -> None:
     with populated.begin() as conn:
-        asked = ledger.request(conn, "cost", mode="manual", requested_by="ops", tenants=[GONE])
+        asked = ledger.request(conn, RefreshRequest("cost", mode="manual", requested_by="ops", tenants=[GONE]))
 
     erase(populated, GONE)
 

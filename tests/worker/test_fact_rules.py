@@ -15,18 +15,20 @@ from snapshots.signals import SIGNALS
 from snapshots.tables import refresh, snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker.engine import ledger, queries
-from worker.engine.incremental import Instant, Order, reconcile, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import Mode, RefreshContext, RefreshRequest
 from worker.engine.publish import draw_fence
+from worker.engine.reconcile import reconcile
 from worker.engine.refresh import refresh as run_refresh
 from worker.engine.refresh import refresh_requested
 from worker.engine.tables import fact_state
 from worker.signals.registry import SIGNALS as SIGNAL_RULES
 
 if TYPE_CHECKING:
-    from worker.signals.spec import Signal
+    from worker.signals.spec import SignalSpec
 
 #: Queries of all signals alike: they publish, and no fact or content comes from them.
-_COMMON = {"publish_snapshot", "record_movement", "capture_fingerprint"}
+_COMMON = {"engine/publish_snapshot", "engine/record_movement", "engine/capture_fingerprint"}
 _OTHER = SETTINGS.model_copy(
     update={"slow_step_ms": 60_000.0, "cost_z_threshold": 2.5, "abandoned_after_hours": 12}, deep=True
 )
@@ -87,7 +89,7 @@ def test_every_query_of_a_signal_is_part_of_its_rules() -> None:
 def test_another_query_text_makes_other_rules(name: str) -> None:
     signal = SIGNAL_RULES[name]
     for position, step in enumerate(signal.steps):
-        swapped = replace(step, query=signal.clock)
+        swapped = replace(step, query=signal.changes.window_edges)
         other = replace(signal, steps=(*signal.steps[:position], swapped, *signal.steps[position + 1 :]))
         assert other.rules(SETTINGS) != signal.rules(SETTINGS)
 
@@ -118,7 +120,7 @@ def test_two_versions_side_by_side_cause_one_full_refresh(engine: Engine, signal
 
 
 @pytest.mark.parametrize("mode", ["tick", "reconcile"])
-def test_after_a_rollback_the_old_version_takes_over_once_stale(engine: Engine, mode: ledger.Mode) -> None:
+def test_after_a_rollback_the_old_version_takes_over_once_stale(engine: Engine, mode: Mode) -> None:
     run_refresh(engine, "cost", SETTINGS)
     run_refresh(engine, "cost", _OTHER)
     assert run_refresh(engine, "cost", SETTINGS, mode=mode) is None
@@ -136,7 +138,7 @@ def test_a_replaced_worker_leaves_a_request_to_a_newer_one(engine: Engine, tenan
     run_refresh(engine, "cost", SETTINGS)
     run_refresh(engine, "cost", _OTHER)
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        asked = ledger.request(conn, "cost", mode="manual", requested_by="test", tenants=tenants)
+        asked = ledger.request(conn, RefreshRequest("cost", mode="manual", requested_by="test", tenants=tenants))
 
     assert refresh_requested(engine, asked, SETTINGS) is None
     assert _last(engine)[0] == "requested"
@@ -144,15 +146,15 @@ def test_a_replaced_worker_leaves_a_request_to_a_newer_one(engine: Engine, tenan
     assert _last(engine)[0] == "succeeded"
 
 
-def _renewed(engine: Engine, signal: Signal, content: str) -> tuple[int, str]:
+def _renewed(engine: Engine, signal: SignalSpec, content: str) -> tuple[int, str]:
     """Refresh after `content` was published by an earlier version with the hash that this one computes."""
     with engine.begin() as conn:
         conn.execute(update(snapshot).where(snapshot.c.signal == signal.name).values(content=content))
         conn.execute(update(fact_state).values(rules="of an earlier version"))
         as_of, fence = draw_fence(conn)
-        batch = refresh_batch(conn, Order(signal, 1), SETTINGS, Instant(as_of, fence))
+        batch = refresh_batch(conn, RefreshContext(signal, SETTINGS, 1, as_of, fence))
         found = conn.execute(select(snapshot.c.content).where(snapshot.c.signal == signal.name)).scalars().all()
-    return batch.result.tenants_changed, found[0]
+    return batch.tenants_changed, found[0]
 
 
 def test_a_queue_is_published_in_the_format_of_the_new_version(engine: Engine) -> None:
@@ -185,6 +187,6 @@ def test_facts_compared_under_their_own_rules_still_show_drift(engine: Engine) -
         conn.execute(update(snapshot).where(snapshot.c.signal == "cost").values(basis="damaged"))
         as_of, fence = draw_fence(conn)
         _, later = draw_fence(conn)
-        result = reconcile(conn, Order(SIGNAL_RULES["cost"], 1), SETTINGS, Instant(as_of, fence), later)
+        result = reconcile(conn, RefreshContext(SIGNAL_RULES["cost"], SETTINGS, 1, as_of, fence), later)
 
     assert result.drift == 3

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from snapshots.errors import ActivityError
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.engine.refresh import refresh as run_refresh
 from worker.engine.refresh import refresh_requested
 
@@ -48,7 +49,7 @@ def _fail(engine: Engine, tenants: list[str] | None) -> None:
             run_refresh(engine, "cost", SETTINGS)
             return
         with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-            asked = ledger.request(conn, "cost", mode="manual", requested_by="test", tenants=tenants)
+            asked = ledger.request(conn, RefreshRequest("cost", mode="manual", requested_by="test", tenants=tenants))
         refresh_requested(engine, asked, SETTINGS)
 
 

@@ -23,11 +23,12 @@ from tests.factories import AS_OF
 from tests.worker import history
 from tests.worker.agreement import assert_published_equals_staged
 from tests.worker.history import at, runs, step_values, traces, upsert, write
-from worker.engine.change_queue import START
-from worker.engine.incremental import Instant, Order, reconcile, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext, RefreshResult
 from worker.engine.probe import unreported
 from worker.engine.publish import draw_fence
-from worker.engine.shards import WHOLE, shards
+from worker.engine.reconcile import reconcile
+from worker.engine.shards import WHOLE, Shard, shards
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from worker.signals.spec import Signal
+    from worker.signals.spec import SignalSpec
 
 SETTINGS = settings_module.load()
 signals = st.sampled_from(sorted(SIGNALS))
@@ -80,7 +81,7 @@ class Histories(RuleBasedStateMachine):
         for number, (values, steps) in enumerate(first_traces):
             self.write_trace(0, f"trace-{number}", values, steps)
         for signal in SIGNALS.values():
-            self._refresh(Order(signal, 1))
+            self._refresh(signal)
 
     def teardown(self) -> None:
         """Commit what is open, compare once more, and close the sessions."""
@@ -214,17 +215,17 @@ class Histories(RuleBasedStateMachine):
     @rule(signal=signals, count=st.sampled_from([1, 2, 4]), number=st.integers(0, 3))
     def refresh_a_shard(self, signal: str, count: int, number: int) -> None:
         """Refresh one shard, under any number of shards."""
-        self._refresh(Order(SIGNALS[signal], 1, shards(count)[number % count], limit=1_000))
+        self._refresh(SIGNALS[signal], shards(count)[number % count], limit=1_000)
 
-    @rule(signal=signals, limit=st.integers(1, 3), after=st.sampled_from([START, "(0,2)"]))
-    def refresh_a_batch(self, signal: str, limit: int, after: str) -> None:
+    @rule(signal=signals, limit=st.integers(1, 3), after=st.sampled_from([None, "(0,2)"]))
+    def refresh_a_batch(self, signal: str, limit: int, after: str | None) -> None:
         """Refresh from a few marks only, from some place of the queue on."""
-        self._refresh(Order(SIGNALS[signal], 1, WHOLE, after=after, limit=limit))
+        self._refresh(SIGNALS[signal], after=after, limit=limit)
 
     @rule(signal=signals, tenant=st.sampled_from(history.TENANTS))
     def refresh_a_tenant(self, signal: str, tenant: str) -> None:
         """Refresh one tenant, as an operator asks for it."""
-        self._refresh(Order(SIGNALS[signal], 1, WHOLE, tenants=[tenant]))
+        self._refresh(SIGNALS[signal], tenants=[tenant])
 
     @rule(signal=signals, statements=st.integers(1, 30))
     def crash(self, signal: str, statements: int) -> None:
@@ -239,7 +240,7 @@ class Histories(RuleBasedStateMachine):
 
         event.listen(self.engine, "before_cursor_execute", count)
         try:
-            self._refresh(Order(SIGNALS[signal], 1))
+            self._refresh(SIGNALS[signal])
         except WorkerEndedError:
             pass
         finally:
@@ -252,30 +253,39 @@ class Histories(RuleBasedStateMachine):
         if self.steps % self.pace == 0:
             self.look(next(self.turns))
 
-    def look(self, signal: Signal) -> None:
+    def look(self, signal: SignalSpec) -> None:
         """Refresh to the end, in one shard or two, and compare with a full recompute."""
         for shard in shards(2 if self.steps % 3 else 1):
-            self._refresh(Order(signal, 1, shard))
+            self._refresh(signal, shard)
         with self.engine.connect() as conn, conn.begin() as transaction:
             assert_published_equals_staged(conn, signal, self.now)
             for shard in shards(2):
                 # A sample never finds fault with a refresh that left no change event.
-                assert unreported(conn, Order(signal, 1, shard), SETTINGS, self.now, self.steps) == 0
+                assert unreported(conn, RefreshContext(signal, SETTINGS, 1, self.now, self.steps, shard)) == 0
             transaction.rollback()
 
-    def _refresh(self, order: Order) -> Any:  # noqa: ANN401  # a RefreshResult
+    def _refresh(
+        self,
+        signal: SignalSpec,
+        shard: Shard = WHOLE,
+        *,
+        tenants: list[str] | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> RefreshResult:
         with self.engine.begin() as conn:
-            return refresh_batch(conn, order, SETTINGS, Instant(self.now, draw_fence(conn)[1])).result
+            context = RefreshContext(signal, SETTINGS, 1, self.now, draw_fence(conn)[1], shard, tenants)
+            return refresh_batch(conn, context, after=after, limit=limit)
 
-    def look_closely(self, signal: Signal) -> None:
+    def look_closely(self, signal: SignalSpec) -> None:
         """Compare; then a second refresh must change nothing, and a reconcile must find nothing to repair."""
         self.look(signal)
         for shard in shards(2):
-            again = self._refresh(Order(signal, 1, shard))
+            again = self._refresh(signal, shard)
             assert (again.method, again.rows_changed, again.marks) == ("incremental", 0, 0)
         with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as conn, conn.begin():
-            instant = Instant(self.now, draw_fence(conn)[1])
-            assert reconcile(conn, Order(signal, 1), SETTINGS, instant, draw_fence(conn)[1]).drift == 0
+            context = RefreshContext(signal, SETTINGS, 1, self.now, draw_fence(conn)[1])
+            assert reconcile(conn, context, draw_fence(conn)[1]).drift == 0
 
 
 _EMPTY = """

@@ -18,6 +18,7 @@ from tests.ops.processes import until
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker.engine import ledger, locks
 from worker.engine import refresh as engine_module
+from worker.engine.context import Mode, RefreshRequest
 from worker.engine.errors import LockTimeoutError
 from worker.engine.exclusive import no_refresh
 from worker.housekeeping.rescue import take_up
@@ -59,7 +60,7 @@ def last(engine: Engine, signal: str) -> tuple[str, str, str]:
 
 def request(engine: Engine, signal: str) -> int:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        return ledger.request(books, signal, mode="manual", requested_by="an operator")
+        return ledger.request(books, RefreshRequest(signal, mode="manual", requested_by="an operator"))
 
 
 def test_a_locked_table_ends_a_tick_and_its_error_names_the_holder(engine: Engine) -> None:
@@ -115,9 +116,9 @@ def test_a_request_that_meets_a_table_lock_stays_and_is_done_later(engine: Engin
 
 
 @pytest.mark.parametrize("mode", ["manual", "reconcile"])
-def test_a_request_during_another_refresh_stays_and_is_done_later(engine: Engine, mode: ledger.Mode) -> None:
+def test_a_request_during_another_refresh_stays_and_is_done_later(engine: Engine, mode: Mode) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode=mode, requested_by="a test")
+        asked = ledger.request(books, RefreshRequest("cost", mode=mode, requested_by="a test"))
 
     with locks.held(engine, "cost", range(SLOTS)), pytest.raises(engine_module.PutBackError) as caught:
         engine_module.refresh_requested(engine, asked, HASTY)

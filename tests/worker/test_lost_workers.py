@@ -15,6 +15,7 @@ from snapshots.signals import SIGNALS
 from snapshots.tables import refresh
 from tests.worker.test_refresh import SETTINGS
 from worker.engine import ledger, locks
+from worker.engine.context import RefreshRequest
 from worker.engine.refresh import refresh as run_refresh
 from worker.engine.shards import Shard
 from worker.housekeeping.rescue import take_up
@@ -47,7 +48,9 @@ def _begin(engine: Engine, worker: Connection, signal: str, shard: Shard, tenant
     assert lock is not None
     worker.info.setdefault("locks", []).append((context, lock.pid))  # kept: the worker ends without leaving them
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        asked = ledger.request(conn, signal, mode="manual", requested_by="test", shard=shard, tenants=tenants)
+        asked = ledger.request(
+            conn, RefreshRequest(signal, mode="manual", requested_by="test", shard=shard, tenants=tenants)
+        )
         now = conn.execute(text("select clock_timestamp()")).scalar_one()
         assert ledger.mark_running(conn, asked, as_of=now, fence=1)
         conn.execute(text("update signals.refresh set started_at = started_at - interval '73 minutes'"))

@@ -17,9 +17,9 @@ from snapshots.tables import snapshot
 from tests.factories import AS_OF
 from tests.mapped import DDL, MAPPING
 from tests.worker.agreement import SETTINGS, assert_published_equals_staged
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
-from worker.engine.shards import WHOLE
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def publish(engine: Engine, now: datetime) -> list[str]:
     methods: list[str] = []
     for signal in SIGNALS.values():
         with engine.begin() as conn:
-            order, instant = Order(signal, 1, WHOLE), Instant(now, draw_fence(conn)[1])
-            methods.append(refresh_batch(conn, order, SETTINGS, instant).result.method)
+            context = RefreshContext(signal, SETTINGS, 1, now, draw_fence(conn)[1])
+            methods.append(refresh_batch(conn, context).method)
         with engine.connect() as conn:
             assert_published_equals_staged(conn, signal, now)
     return methods

@@ -15,9 +15,11 @@ from snapshots.movement import change_counter, item_state, movement, signal_chan
 from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, snapshot
 from tests.factories import insert_run, insert_step, insert_trace
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext
 from worker.engine.publish import draw_fence
 from worker.housekeeping.retention import prune
+from worker.signals.attention.signal import STORED_ITEMS
 from worker.signals.registry import SIGNALS as RULES
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def now(conn: Connection) -> datetime:
 
 def publish(conn: Connection, signal: str, as_of: datetime) -> None:
     _, fence = draw_fence(conn)
-    refresh_batch(conn, Order(RULES[signal], fence), SETTINGS, Instant(as_of, fence))
+    refresh_batch(conn, RefreshContext(RULES[signal], SETTINGS, fence, as_of, fence))
 
 
 def changes(conn: Connection, tenant: str = "acme") -> Sequence[Row[Any]]:
@@ -246,7 +248,7 @@ def test_a_run_that_is_pushed_beyond_the_stored_items_has_not_left(conn: Connect
     as_of = now(conn)
     at_risk(conn, "run-0", as_of)
     publish(conn, "attention", as_of)
-    for number in range(RULES["attention"].bound(SETTINGS, as_of)["item_limit"]):  # type: ignore[call-overload]  # a number
+    for number in range(STORED_ITEMS):
         at_risk(conn, f"worse-{number}", as_of, policy_violation=True)
 
     publish(conn, "attention", as_of + timedelta(minutes=1))

@@ -14,6 +14,7 @@ from snapshots.signals import SLOTS
 from snapshots.tables import refresh
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker.engine import ledger, locks
+from worker.engine.context import RefreshRequest
 from worker.housekeeping.rescue import OVERDUE_S, take_up
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def ask(engine: Engine, signal: str, *, waited_s: float) -> int:
     """Ask for a refresh as an operator did `waited_s` seconds ago, without a message."""
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, signal, mode="manual", requested_by="an operator")
+        asked = ledger.request(books, RefreshRequest(signal, mode="manual", requested_by="an operator"))
         since = func.clock_timestamp() - timedelta(seconds=waited_s)
         books.execute(update(refresh).where(refresh.c.refresh_id == asked).values(requested_at=since))
     return asked

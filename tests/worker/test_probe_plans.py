@@ -58,7 +58,7 @@ def plan_of(conn: Connection, name: str) -> dict[str, Any]:
     """Return the plan of a signal's sample, executed."""
     signal = SIGNALS[name]
     stage.prepare(conn)
-    query = queries.load(signal.probe)
+    query = queries.load(signal.changes.probe)
     parameters = {**signal.parameters(SETTINGS, AS_OF), **probe.sample(signal, 7)}
     binds = {param: parameters[param] for param in query.params}
     compiled = query.text.bindparams(**binds).compile(conn)
@@ -76,4 +76,6 @@ def test_a_sample_reads_few_rows_however_many_there_are(crowded: Engine) -> None
         )
         sources = [node for node in scans(plan) if node["Relation Name"] in {"runs", "aos_traces", "aos_trace_steps"}]
         assert {node["Node Type"] for node in sources} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}, name
-        assert 0 < read <= 3 * probe.SAMPLE_ROWS[name] * (1 if name == "attention" else probe.SAMPLE_SIZE + 1), name
+        assert (
+            0 < read <= 3 * SIGNALS[name].changes.probe_rows * (1 if name == "attention" else probe.SAMPLE_SIZE + 1)
+        ), name

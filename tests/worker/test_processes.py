@@ -24,6 +24,7 @@ from snapshots.tables import freshness, refresh, snapshot
 from tests.factories import insert_run, insert_step, insert_trace
 from worker.app import create_app
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.schedule import RECOMPUTE
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ def test_a_manual_recompute_goes_through_the_broker_and_is_waited_for(engine: En
 def test_a_message_that_is_delivered_twice_does_its_work_once(engine: Engine) -> None:
     app = create_app(settings.load())
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        refresh_id = ledger.request(books, "cost", mode="manual", requested_by="a test")
-        sentinel = ledger.request(books, "cost", mode="manual", requested_by="a test")
+        refresh_id = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test"))
+        sentinel = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test"))
     for wanted in (refresh_id, refresh_id, sentinel):
         app.send_task(RECOMPUTE, args=[wanted])
 

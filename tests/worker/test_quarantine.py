@@ -18,6 +18,7 @@ from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, quarantine, refresh, snapshot
 from tests.worker.test_refresh import SETTINGS, now, plant
 from worker.engine import ledger
+from worker.engine.context import Mode, RefreshRequest
 from worker.engine.errors import TenantDataError
 from worker.engine.quarantine import FIRST_WAIT_S, MOST_CULPRITS, culprits
 from worker.engine.refresh import refresh as run_refresh
@@ -80,7 +81,7 @@ def aside(engine: Engine) -> dict[str, int]:
 def request(engine: Engine, signal: str, tenants: Sequence[str] | None = None) -> int:
     """Ask for a refresh as an operator does."""
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        return ledger.request(conn, signal, mode="manual", requested_by="test", tenants=tenants)
+        return ledger.request(conn, RefreshRequest(signal, mode="manual", requested_by="test", tenants=tenants))
 
 
 def last_attempt(conn: Connection) -> tuple[str, int | None]:
@@ -104,7 +105,7 @@ def test_the_others_are_published_at_once(engine: Engine, signal: str) -> None:
 
 @pytest.mark.parametrize("mode", ["tick", "reconcile"])
 @pytest.mark.parametrize("signal", SIGNALS)
-def test_a_tenant_that_is_set_aside_keeps_its_last_snapshot(engine: Engine, signal: str, mode: ledger.Mode) -> None:
+def test_a_tenant_that_is_set_aside_keeps_its_last_snapshot(engine: Engine, signal: str, mode: Mode) -> None:
     capture.install(engine)
     run_refresh(engine, signal, SETTINGS)
     change(engine)

@@ -17,7 +17,8 @@ from snapshots.signals import SIGNALS
 from snapshots.tables import freshness, refresh, snapshot, snapshot_history
 from tests.factories import insert_run, insert_step, insert_trace
 from worker.engine import ledger, locks
-from worker.engine.incremental import Instant, Order, refresh_batch
+from worker.engine.batch import refresh_batch
+from worker.engine.context import RefreshContext, RefreshRequest
 from worker.engine.publish import draw_fence
 from worker.engine.refresh import refresh as run_refresh
 from worker.engine.refresh import refresh_requested
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from worker.engine.results import RefreshResult
+    from worker.engine.context import RefreshResult
 
 SETTINGS = settings.load()
 
@@ -61,11 +62,14 @@ def plant(conn: Connection, tenant: str, as_of: datetime, *, run_id: str = "run_
 def publish_at(conn: Connection, signal: str, as_of: datetime, tenants: list[str] | None = None) -> RefreshResult:
     """Publish `signal` as of an instant, under the next fence number."""
     _, fence = draw_fence(conn)
-    return publish_under(conn, signal, Instant(as_of, fence), tenants)
+    return publish_under(conn, signal, (as_of, fence), tenants)
 
 
-def publish_under(conn: Connection, signal: str, instant: Instant, tenants: list[str] | None = None) -> RefreshResult:
-    return refresh_batch(conn, Order(RULES[signal], instant.fence, tenants=tenants), SETTINGS, instant).result
+def publish_under(
+    conn: Connection, signal: str, instant: tuple[datetime, int], tenants: list[str] | None = None
+) -> RefreshResult:
+    as_of, fence = instant
+    return refresh_batch(conn, RefreshContext(RULES[signal], SETTINGS, fence, as_of, fence, tenants=tenants))
 
 
 def row_versions(conn: Connection) -> list[Any]:
@@ -139,7 +143,7 @@ def test_an_earlier_refresh_never_replaces_a_later_one(conn: Connection, signal:
     conn.execute(text("delete from aos_trace_steps"))
     conn.execute(text("delete from runs"))
 
-    stale = publish_under(conn, signal, Instant(as_of, early_fence))
+    stale = publish_under(conn, signal, (as_of, early_fence))
 
     assert stale.rows_changed == 0
     assert row_versions(conn) == before
@@ -275,7 +279,7 @@ def test_a_failure_is_in_the_ledger_and_the_last_snapshot_stays(engine: Engine) 
 
 def test_an_attempt_whose_worker_was_lost_is_closed(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        lost = ledger.request(books, "cost", mode="tick", requested_by="schedule")
+        lost = ledger.request(books, RefreshRequest("cost", mode="tick", requested_by="schedule"))
         ledger.mark_running(books, lost, as_of=now(books), fence=1)
 
         assert ledger.close_abandoned(books, older_than_s=3600) == 0
@@ -286,7 +290,7 @@ def test_an_attempt_whose_worker_was_lost_is_closed(engine: Engine) -> None:
 
 def test_a_request_whose_worker_was_lost_is_taken_up_again(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode="manual", requested_by="a test")
+        asked = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test"))
         ledger.mark_running(books, asked, as_of=now(books), fence=1)
 
     result = refresh_requested(engine, asked, SETTINGS)
@@ -299,7 +303,7 @@ def test_a_request_whose_worker_was_lost_is_taken_up_again(engine: Engine) -> No
 
 def test_an_error_that_is_retried_leaves_the_request_waiting(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "patterns", mode="manual", requested_by="a test")
+        asked = ledger.request(books, RefreshRequest("patterns", mode="manual", requested_by="a test"))
 
     with engine.connect() as host:
         host.execute(text("lock table public.aos_traces in access exclusive mode"))

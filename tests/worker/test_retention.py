@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, text, update
 from snapshots import settings
 from snapshots.tables import refresh, snapshot_history
 from worker.engine import ledger
+from worker.engine.context import RefreshRequest
 from worker.engine.errors import LocksHeldError
 from worker.housekeeping.retention import DAYS_AHEAD, prune
 
@@ -71,10 +72,10 @@ def test_a_second_pruning_finds_nothing_to_do(engine: Engine) -> None:
 
 def test_old_attempts_leave_the_ledger_and_those_under_way_stay(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        over = ledger.request(books, "cost", mode="tick", requested_by="schedule")
+        over = ledger.request(books, RefreshRequest("cost", mode="tick", requested_by="schedule"))
         ledger.mark_coalesced(books, over, LocksHeldError("planted"))
-        ledger.request(books, "cost", mode="manual", requested_by="someone whom nobody served")
-        under_way = ledger.request(books, "cost", mode="manual", requested_by="someone")
+        ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="someone whom nobody served"))
+        under_way = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="someone"))
         ledger.mark_running(books, under_way, as_of=datetime.now(UTC), fence=1)
         old = datetime.now(UTC) - timedelta(days=SETTINGS.ledger_days + 1)
         books.execute(update(refresh).values(requested_at=old))
@@ -89,13 +90,13 @@ def test_old_attempts_leave_the_ledger_and_those_under_way_stay(engine: Engine) 
 def test_what_the_schedule_asked_for_and_nobody_began_is_closed(engine: Engine) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         lost = [
-            ledger.request(books, "cost", mode="tick", requested_by="schedule"),
-            ledger.request(books, "cost", mode="reconcile", requested_by="schedule"),
+            ledger.request(books, RefreshRequest("cost", mode="tick", requested_by="schedule")),
+            ledger.request(books, RefreshRequest("cost", mode="reconcile", requested_by="schedule")),
         ]
-        waiting = ledger.request(books, "cost", mode="manual", requested_by="someone")
+        waiting = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="someone"))
         old = datetime.now(UTC) - timedelta(seconds=2 * SETTINGS.refresh_timeout_s + 1)
         books.execute(update(refresh).values(requested_at=old))
-        young = ledger.request(books, "cost", mode="reconcile", requested_by="schedule")
+        young = ledger.request(books, RefreshRequest("cost", mode="reconcile", requested_by="schedule"))
 
     result = prune(engine, SETTINGS)
 

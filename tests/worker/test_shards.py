@@ -15,6 +15,7 @@ from snapshots.tables import freshness, snapshot
 from snapshots.tables import refresh as ledger_table
 from tests.factories import insert_run
 from worker.engine import ledger, locks
+from worker.engine.context import RefreshRequest
 from worker.engine.refresh import refresh, refresh_requested
 from worker.engine.shards import COUNTS, Shard, shards
 from worker.schedule import beat_schedule
@@ -144,7 +145,7 @@ def test_a_full_recompute_that_an_operator_asked_for_compares_too(captured: Engi
     with captured.begin() as conn:
         conn.execute(text(_TAMPERINGS["a fact that is wrong"]))
     with captured.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode="manual", requested_by="a test", is_full=True)
+        asked = ledger.request(books, RefreshRequest("cost", mode="manual", requested_by="a test", is_full=True))
 
     result = refresh_requested(captured, asked, SETTINGS)
 
@@ -157,7 +158,9 @@ def test_a_tenant_that_is_asked_for_is_read_anew(captured: Engine) -> None:
     with captured.begin() as conn:
         conn.execute(text(_TAMPERINGS["a fact that is wrong"]))
     with captured.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.request(books, "cost", mode="manual", requested_by="a test", tenants=["tenant-3"])
+        asked = ledger.request(
+            books, RefreshRequest("cost", mode="manual", requested_by="a test", tenants=["tenant-3"])
+        )
 
     refresh_requested(captured, asked, SETTINGS)
     result = refresh(captured, "cost", SETTINGS, mode="reconcile")
@@ -188,8 +191,8 @@ def test_the_tenant_of_a_mark_is_found_through_the_index_of_the_traces(engine: E
             )
         )
         conn.execute(text("analyze aos_traces"))
-        queue = SIGNALS["patterns"].queue
-        statement = select(queue.tenant).select_from(queue.table).compile(conn, compile_kwargs={"literal_binds": True})
+        queue = SIGNALS["patterns"].changes
+        statement = select(queue.tenant).select_from(queue.queue).compile(conn, compile_kwargs={"literal_binds": True})
         plan = "\n".join(conn.execute(text(f"explain {statement}")).scalars())
 
     assert "Index Scan using aos_traces_trace_id_key" in plan

@@ -14,7 +14,7 @@ from snapshots.signals import SIGNALS, WORKER_ROLE
 from snapshots.tables import refresh as attempts
 from snapshots.tables import snapshot
 from tests.factories import insert_run
-from worker.engine.preview import compute
+from worker.engine.compute import preview
 from worker.engine.refresh import refresh
 from worker.housekeeping.retention import prune
 from worker.webhooks.deliver import notify
@@ -101,4 +101,4 @@ def test_each_missing_policy_of_the_worker_ends_its_work(
         with pytest.raises(VisibilityError, match=policy.name):
             work(worker, SETTINGS)
     with worker.connect() as conn, pytest.raises(VisibilityError, match=policy.name):
-        compute(conn, "cost", "acme", SETTINGS, conn.execute(select(func.now())).scalar_one())
+        preview(conn, "cost", "acme", SETTINGS, conn.execute(select(func.now())).scalar_one())

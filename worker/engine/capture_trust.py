@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from snapshots.settings import Settings
-    from worker.engine.results import RefreshResult
-    from worker.signals.spec import Signal
+    from worker.engine.context import RefreshResult
+    from worker.signals.spec import SignalSpec
 
 #: A doubt ends after so many slower periods in which every comparison agreed.
 QUIET_PERIODS: Final = 3
@@ -55,7 +55,7 @@ class CaptureTrust:
         return self.is_installed and not self.is_captured
 
 
-def read(conn: Connection, signal: Signal) -> CaptureTrust:
+def read(conn: Connection, signal: SignalSpec) -> CaptureTrust:
     """Return what catalogue and samples say of the signal's capture; works on a schema without doubts, too."""
     row = conn.execute(queries.load("engine/capture_fingerprint").text, {"views": list(signal.sources)}).one()
     trust = CaptureTrust(row.fingerprint, row.losses, row.is_installed)
@@ -73,13 +73,13 @@ def read(conn: Connection, signal: Signal) -> CaptureTrust:
     return replace(trust, losses=[words], is_doubted=True)
 
 
-def is_doubted(conn: Connection, signal: Signal) -> bool:
+def is_doubted(conn: Connection, signal: SignalSpec) -> bool:
     """Tell whether an unreported change was found under the present triggers; one short query where none was."""
     doubted = select(capture_doubt.c.signal).where(capture_doubt.c.signal == signal.name)
     return conn.execute(doubted).first() is not None and read(conn, signal).is_doubted
 
 
-def doubt(conn: Connection, signal: Signal, unreported: int) -> None:
+def doubt(conn: Connection, signal: SignalSpec, unreported: int) -> None:
     """Have each signal that reads a table of `signal` compare all rows from now on."""
     for each in SIGNALS.values():
         capture = read(conn, each).fingerprint if set(each.sources) & set(signal.sources) else None
@@ -98,7 +98,7 @@ def doubt(conn: Connection, signal: Signal, unreported: int) -> None:
         conn.execute(statement.on_conflict_do_update(index_elements=["signal"], set_=moved))
 
 
-def settle(conn: Connection, signal: Signal, settings: Settings, compared: RefreshResult) -> None:
+def settle(conn: Connection, signal: SignalSpec, settings: Settings, compared: RefreshResult) -> None:
     """Renew a doubt by a comparison that had something to repair; end it by one that had not, once it is old enough.
 
     Only a comparison that saw change events says that the triggers report.

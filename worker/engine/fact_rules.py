@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from snapshots.settings import Settings
-    from worker.signals.spec import Signal
+    from worker.signals.spec import SignalSpec
 
 #: An instant, and the fingerprint of the triggers that have marked every change since; None where some change was not.
 Capture = tuple["datetime", "str | None"]
@@ -34,7 +34,7 @@ _REPLACED: Final = text(
 
 
 def hold_since(
-    conn: Connection, signal: Signal, slots: Sequence[int], settings: Settings, present: Capture
+    conn: Connection, signal: SignalSpec, slots: Sequence[int], settings: Settings, present: Capture
 ) -> datetime | None:
     """Return the instant that the facts hold for, in the slot where it is earliest; None when they must be made anew.
 
@@ -52,13 +52,13 @@ def hold_since(
     return as_of if count == len(slots) else None
 
 
-def are_other(conn: Connection, signal: Signal, slots: Sequence[int], settings: Settings) -> bool:
+def are_other(conn: Connection, signal: SignalSpec, slots: Sequence[int], settings: Settings) -> bool:
     """Tell whether some slot's facts were made with other rules: by another version, or under other settings."""
     other = select(fact_state.c.slot).where(_of(signal, slots), fact_state.c.rules != signal.rules(settings))
     return conn.execute(other.limit(1)).first() is not None
 
 
-def are_replaced(conn: Connection, signal: Signal, slots: Sequence[int], settings: Settings) -> bool:
+def are_replaced(conn: Connection, signal: SignalSpec, slots: Sequence[int], settings: Settings) -> bool:
     """Tell whether rules that replaced our own made the facts of some slot, and made them lately.
 
     A worker that then recomputed them would undo the work of a newer worker, which would redo it, without end. Once no
@@ -72,7 +72,7 @@ def are_replaced(conn: Connection, signal: Signal, slots: Sequence[int], setting
     return conn.execute(newer.limit(1)).first() is not None
 
 
-def remember(conn: Connection, signal: Signal, slots: Sequence[int], settings: Settings, present: Capture) -> None:
+def remember(conn: Connection, signal: SignalSpec, slots: Sequence[int], settings: Settings, present: Capture) -> None:
     """Write down what the facts of `slots` hold for from now on."""
     as_of, capture = present
     values = {
@@ -89,15 +89,15 @@ def remember(conn: Connection, signal: Signal, slots: Sequence[int], settings: S
     )
 
 
-def invalidate(conn: Connection, signal: Signal, slots: Sequence[int]) -> None:
+def invalidate(conn: Connection, signal: SignalSpec, slots: Sequence[int]) -> None:
     """Have the next refresh read every row, and keep the rules that the facts were made with."""
     conn.execute(update(fact_state).where(_of(signal, slots)).values(capture=""))
 
 
-def forget(conn: Connection, signal: Signal, slots: Sequence[int]) -> None:
+def forget(conn: Connection, signal: SignalSpec, slots: Sequence[int]) -> None:
     """Have the next refresh read every row: the changes are no longer captured."""
     conn.execute(delete(fact_state).where(_of(signal, slots)))
 
 
-def _of(signal: Signal, slots: Sequence[int]) -> ColumnElement[bool]:
+def _of(signal: SignalSpec, slots: Sequence[int]) -> ColumnElement[bool]:
     return (fact_state.c.signal == signal.name) & fact_state.c.slot.in_(slots)

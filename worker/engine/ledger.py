@@ -6,16 +6,16 @@ connection in autocommit mode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, case, func, or_, select, text, update
 
 from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import refresh
+from worker.engine.context import RefreshRequest
 from worker.engine.errors import first_line
 from worker.engine.locks import LOCK_CLASS
-from worker.engine.shards import WHOLE, Shard
+from worker.engine.shards import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from worker.engine.results import RefreshResult
+    from worker.engine.context import RefreshResult
 
 #: The slots of a row are those of its shard, or of the tenants that it names.
 _CLOSE_LOST: Final = text("""
@@ -55,45 +55,23 @@ where
     )
 """)
 
-Mode = Literal["tick", "reconcile", "manual"]
 
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a ledger row asks for; `tenants` None is all of the shard's."""
-
-    mode: Mode
-    signal: str
-    shard: Shard
-    tenants: tuple[str, ...] | None
-    is_full: bool
-
-
-def request(  # noqa: PLR0913  # one argument per column that the asker decides
-    conn: Connection,
-    signal: str,
-    *,
-    mode: Mode,
-    requested_by: str,
-    shard: Shard = WHOLE,
-    tenants: Sequence[str] | None = None,
-    is_full: bool = False,
-) -> int:
-    """Write down that a refresh of `signal` was asked for, and return its ledger id."""
+def request(conn: Connection, request: RefreshRequest) -> int:
+    """Record a request, and return its ledger id."""
     values = {
-        "signal": signal,
-        "mode": mode,
-        "requested_by": requested_by,
-        "shard": shard.number,
-        "shards": shard.count,
-        "tenants": list(tenants) if tenants else None,
-        "is_full": is_full or mode == "reconcile",
+        "signal": request.signal,
+        "mode": request.mode,
+        "requested_by": request.requested_by,
+        "shard": request.shard.number,
+        "shards": request.shard.count,
+        "tenants": list(request.tenants) if request.tenants else None,
+        "is_full": request.is_full or request.mode == "reconcile",
         "state": "requested",
     }
     return int(conn.execute(refresh.insert().values(values).returning(refresh.c.refresh_id)).scalar_one())
 
 
-def claim(conn: Connection, refresh_id: int) -> Asked | None:
+def claim(conn: Connection, refresh_id: int) -> RefreshRequest | None:
     """Return what `refresh_id` asks for, or None when it is over.
 
     A row that is still running is delivered again when its worker was lost: the lock tells whether it was.
@@ -102,8 +80,8 @@ def claim(conn: Connection, refresh_id: int) -> Asked | None:
     row = conn.execute(select(refresh).where(*is_open)).one_or_none()
     if row is None:
         return None
-    tenants = None if row.tenants is None else tuple(row.tenants)
-    return Asked(row.mode, row.signal, Shard(row.shard, row.shards), tenants, row.is_full)
+    shard = Shard(row.shard, row.shards)
+    return RefreshRequest(row.signal, row.mode, row.requested_by, shard, row.tenants, row.is_full)
 
 
 def overdue(conn: Connection, *, older_than_s: int, at_most: int) -> Sequence[tuple[int, str]]:

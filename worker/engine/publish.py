@@ -1,6 +1,6 @@
 """Publication: turn what a refresh staged into what readers see, in the refresh's own transaction.
 
-Only what differs is written, and only over what an earlier refresh wrote (R2a, R27, R29).
+Only what differs is written, and only over what an earlier refresh wrote.
 """
 
 from __future__ import annotations
@@ -8,44 +8,61 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import SmallInteger, cast, delete, func, literal, select, text
+from sqlalchemy import SmallInteger, cast, delete, func, literal, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from snapshots.body import in_utc
-from snapshots.items import ITEMS
+from snapshots.items import ITEMS, signal_item
 from snapshots.tables import freshness
-from worker.engine import queries
-from worker.engine.movement import record
-from worker.engine.results import RefreshResult
+from snapshots.triage import SYSTEM
+from worker.engine import queries, stage
+from worker.engine.context import RefreshResult
 from worker.engine.stage import stage_content, stage_published
 from worker.signals.spec import in_stage
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-    from snapshots.settings import Settings
-    from worker.engine.publication import Publication
+    from worker.engine.context import RefreshContext
+    from worker.signals.spec import SignalSpec
 
-#: Versions of a queue that moves with the clock are kept at most this often (architecture.md, `snapshot_history`).
+#: Versions of a queue that moves with the clock are kept at most this often.
 HISTORY_INTERVAL: Final = timedelta(minutes=5)
 #: Older than every snapshot: nothing is rescored for its age.
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def publish(conn: Connection, publication: Publication, settings: Settings) -> RefreshResult:
-    """Publish what is staged and return the counts; writes nothing where nothing differs.
+def publish(conn: Connection, context: RefreshContext) -> RefreshResult:
+    """Publish what is staged, record what moved and return the counts; writes nothing where nothing differs.
 
-    Must run in the transaction that staged it, with the locks of the scope held.
+    Must run in the transaction that staged it, with the locks of its slots held.
     """
-    conn.execute(select(func.signals.ensure_history_partition(in_utc(publication.as_of).date())))
-    counts = conn.execute(queries.load("engine/publish_snapshot").text, _parameters(publication, settings)).one()
+    spec, as_of, settings = context.spec, context.as_of, context.settings
+    conn.execute(select(func.signals.ensure_history_partition(in_utc(as_of).date())))
+    rescore_before = spec.query_parameters(settings, as_of).get("rescore_before", NEVER)
+    parameters = {
+        "signal": spec.name,
+        "every_tenant": context.plan == "full",
+        "excluded": [] if context.plan == "tenants" else list(context.excluded),
+        "shard": context.shard.number,
+        "shards": context.shard.count,
+        "as_of": as_of,
+        "rescore_before": as_of if context.is_renewed and spec.moves_with_clock else rescore_before,
+        "rule_version": spec.rule_version,
+        "window_json": spec.window_json(settings, as_of),
+        "fence": context.fence,
+        "refresh_id": context.refresh_id,
+        "keep_every_version": not spec.moves_with_clock,
+        "keep_after": as_of - HISTORY_INTERVAL,
+    }
+    counts = conn.execute(queries.load("engine/publish_snapshot").text, parameters).one()
     item_rows = 0
     if counts.tenants_changed:
-        item_rows = _replace_items(conn, publication)
-        record(conn, publication, settings)
+        item_rows = _replace_items(conn, spec)
+        record_movement(conn, context)
     return RefreshResult(
-        signal=publication.signal.name,
-        as_of=publication.as_of,
+        signal=spec.name,
+        as_of=as_of,
         tenants_seen=counts.tenants_seen,
         tenants_changed=counts.tenants_changed,
         history_rows=counts.history_rows,
@@ -53,57 +70,55 @@ def publish(conn: Connection, publication: Publication, settings: Settings) -> R
     )
 
 
-def _parameters(publication: Publication, settings: Settings) -> dict[str, object]:
-    signal, as_of, scope = publication.signal, publication.as_of, publication.scope
-    rescore_before = signal.bound(settings, as_of).get("rescore_before", NEVER)
-    return {
-        "signal": signal.name,
-        "every_tenant": scope.extent == "every",
-        "excluded": list(scope.excluded),
-        "shard": scope.shard.number,
-        "shards": scope.shard.count,
-        "as_of": as_of,
-        "rescore_before": as_of if publication.is_renewed and signal.moves_with_clock else rescore_before,
-        "rule_version": signal.rule_version,
-        "window_json": signal.window_json(settings, as_of),
-        "fence": publication.fence,
-        "refresh_id": publication.refresh_id,
-        "keep_every_version": not signal.moves_with_clock,
-        "keep_after": as_of - HISTORY_INTERVAL,
-    }
-
-
-def _replace_items(conn: Connection, publication: Publication) -> int:
-    """Rewrite the item rows of the tenants that this refresh published."""
-    items = ITEMS[publication.signal.name]
-    staged = publication.signal.item_stage
+def _replace_items(conn: Connection, spec: SignalSpec) -> int:
+    """Rewrite the item rows of the tenants that this refresh published, and return how many were written or removed."""
+    items, staged = ITEMS.get(spec.name, signal_item), spec.item_stage
     published = stage_published.c.tenant_id
-    removed = conn.execute(delete(items).where(in_stage(items.c.tenant_id, published))).rowcount
+    of_signal = items.c.signal == spec.name if items is signal_item else true()
+    removed = conn.execute(delete(items).where(in_stage(items.c.tenant_id, published), of_signal)).rowcount
     names = [column.name for column in items.columns]
     # Not as an array, through which each staged row would look at every tenant.
     rows = select(*(staged.c[name] for name in names)).where(staged.c.tenant_id.in_(select(published)))
-    if "run_count" in staged.c:
-        rows = rows.where(staged.c.run_count > 0)
+    if spec.is_item is not None:
+        rows = rows.where(spec.is_item)
     return int(removed) + int(conn.execute(insert(items).from_select(names, rows)).rowcount)
 
 
-def confirm(conn: Connection, publication: Publication, settings: Settings, *, period_s: int) -> None:
-    """Write down that the snapshots of the shard answer for this instant (R27), unless a later refresh already has.
+def record_movement(conn: Connection, context: RefreshContext) -> int:
+    """Record what entered, left, rose and fell among the items just published; return how many changes.
+
+    Needs the stage as publication left it. The number of statements does not depend on the number of tenants.
+    """
+    movement = context.spec.movement
+    parameters = context.spec.parameters(context.settings, context.as_of)
+    stage.fill(conn, queries.load(movement.identities), stage.stage_identity, parameters)
+    recorded = {
+        "signal": context.spec.name,
+        "as_of": context.as_of,
+        "step": movement.step,
+        "worse_by": movement.worse_by,
+        "actor": SYSTEM,
+    }
+    return int(conn.execute(queries.load("engine/record_movement").text, recorded).scalar_one())
+
+
+def confirm(conn: Connection, context: RefreshContext, *, period_s: int) -> None:
+    """Record that the snapshots of the shard answer for this instant, unless a later refresh already has.
 
     `period_s` is the number of seconds until the next refresh. Needs what `publish` needs.
     """
-    signal = publication.signal
+    spec = context.spec
     values: dict[str, ColumnElement[Any]] = {
-        "signal": literal(signal.name),
-        "slot": func.unnest(cast(publication.scope.shard.slots, ARRAY(SmallInteger))),
-        "as_of": literal(publication.as_of),
+        "signal": literal(spec.name),
+        "slot": func.unnest(cast(context.shard.slots, ARRAY(SmallInteger))),
+        "as_of": literal(context.as_of),
         "verified_at": func.clock_timestamp(),
         "period_s": literal(period_s),
-        "window_json": literal(signal.window_json(settings, publication.as_of)),
+        "window_json": literal(spec.window_json(context.settings, context.as_of)),
         "empty_content": stage_content.c.content,
-        "rule_version": literal(signal.rule_version),
-        "fence": literal(publication.fence),
-        "refresh_id": literal(publication.refresh_id),
+        "rule_version": literal(spec.rule_version),
+        "fence": literal(context.fence),
+        "refresh_id": literal(context.refresh_id),
         "refreshes": literal(1),
     }
     confirmed = select(*(value.label(name) for name, value in values.items())).where(stage_content.c.tenant_id == "")
@@ -120,6 +135,6 @@ def confirm(conn: Connection, publication: Publication, settings: Settings, *, p
 
 
 def draw_fence(conn: Connection) -> tuple[datetime, int]:
-    """Return the database's clock and a fence number; call it once per transaction, with the locks held (R2a)."""
+    """Return the database's clock and a fencing token; call it once per transaction, with the locks held."""
     row = conn.execute(text("select clock_timestamp() as as_of, nextval('signals.fence') as fence")).one()
     return row.as_of, row.fence

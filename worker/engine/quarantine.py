@@ -1,4 +1,4 @@
-"""Tenants whose data breaks a query: found, set aside so that the others do not wait, tried again, let go.
+"""Quarantine: tenants whose data breaks a query are excluded from refreshes, retried, and released by a success.
 
 What was published for such a tenant stays, and its age shows. It is tried by itself, at each refresh first and less and
 less often after `quarantine_after` failures; one success ends it.
@@ -7,7 +7,7 @@ less often after `quarantine_after` failures; one success ends it.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import case, delete, func, select, update
@@ -16,7 +16,10 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots.errors import sqlstate
 from snapshots.tables import freshness, quarantine
+from worker.engine.batch import refresh_batch
 from worker.engine.errors import first_line
+from worker.engine.errors import release as release_error
+from worker.engine.limits import set_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement, Connection, ScalarSelect
 
     from snapshots.settings import Settings
+    from worker.engine.context import RefreshContext
     from worker.engine.shards import Shard
 
 #: The classes of SQLSTATE that a row can cause: bad data, a broken constraint, a program limit, an exception that a
@@ -132,3 +136,62 @@ def retry_now(conn: Connection, signal: str, shard: Shard) -> None:
     """Have every tenant of a shard that is set aside be tried at the next refresh: an operator asks for it."""
     mine = quarantine.c.signal == signal, shard.holds(quarantine.c.tenant_id)
     conn.execute(update(quarantine).where(*mine).values(retry_at=func.clock_timestamp()))
+
+
+def isolate(conn: Connection, context: RefreshContext, error: DBAPIError) -> list[str]:
+    """Bisect a failing refresh, quarantine the tenants that fail by themselves, and return them.
+
+    Raises `error` when it is not of their data: no tenant fails alone, or too many do.
+    """
+
+    def attempt(tenants: Sequence[str]) -> DBAPIError | None:
+        """Return what refreshing some tenants raises, and undo it either way."""
+        transaction = conn.begin()
+        try:
+            set_limits(conn, context.settings)
+            refresh_batch(conn, replace(context, tenants=tenants))
+        except DBAPIError as ex:
+            if not is_of_data(ex):
+                raise
+            release_error(ex, is_handled=True)
+            return ex
+        finally:
+            transaction.rollback()
+        return None
+
+    found = culprits(_candidates(conn, context), attempt) if is_of_data(error) else []
+    if not found or len(found) > MOST_CULPRITS:
+        raise error
+    with conn.begin():
+        for culprit in found:
+            note(conn, context.spec.name, culprit, context.settings)
+    return [culprit.tenant_id for culprit in found]
+
+
+def _candidates(conn: Connection, context: RefreshContext) -> list[str]:
+    """Return the tenants that the refresh reads and that are not in quarantine yet."""
+    if context.tenants is not None:
+        return list(context.tenants)
+    tenant = context.spec.tenants.c.tenant_id
+    mine = context.shard.holds(tenant), tenant != "", tenant.not_in(context.excluded)
+    with conn.begin():
+        return list(conn.execute(select(tenant).where(*mine).distinct().order_by(tenant)).scalars())
+
+
+def retry_due(conn: Connection, context: RefreshContext, *, since: datetime) -> None:
+    """Retry each tenant that is due, and was not tried since `since`, by itself: release it, or count a failure."""
+    signal = context.spec.name
+    with conn.begin():
+        tenants = due(conn, signal, context.shard, since=since)
+    for tenant in tenants:
+        try:
+            with conn.begin():
+                set_limits(conn, context.settings)
+                refresh_batch(conn, replace(context, tenants=[tenant]))
+                release(conn, signal, [tenant])
+        except DBAPIError as ex:
+            if not is_of_data(ex):
+                raise
+            with conn.begin():
+                note(conn, signal, Culprit(tenant, ex), context.settings)
+            release_error(ex, is_handled=True)

@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 
-@cache
+#: Queries that are generated from a signal's columns, by name.
+_GENERATED: dict[str, Query] = {}
+
+
+def register(query: Query) -> None:
+    """Make a generated query loadable by its name."""
+    _GENERATED[query.name] = query
+
+
 def load(name: str) -> Query:
     """Return the query `<signal>/<step>` of a signal's folder, or `engine/<name>` of the engine.
 
     Raises QueryDeclarationError naming the file and what is wrong with it.
     """
+    return _GENERATED.get(name) or _read(name)
+
+
+@cache
+def _read(name: str) -> Query:
     group, _, stem = name.rpartition("/")
     source = _folder(group).joinpath(f"{stem}.sql")
     if not source.is_file():

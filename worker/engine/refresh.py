@@ -1,17 +1,18 @@
-"""The refresh engine: bring one signal of a shard, or of some tenants, up to date, and write its story down.
+"""The refresh engine on one page: bring one signal of a shard, or of named tenants, to an instant.
 
-Celery rings; this module does the work and knows nothing of Celery (architecture.md "Refresh protocol").
+Read `run`, then `worker.engine.batch`. Nothing here knows Celery: `worker.tasks` calls `refresh`, `refresh_requested`.
+Source: docs/architecture.md#the-refresh-engine.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from psycopg2.errorcodes import LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE
-from sqlalchemy import event, func, select
+from psycopg2.errorcodes import LOCK_NOT_AVAILABLE
+from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from snapshots import visibility
@@ -19,10 +20,10 @@ from snapshots.body import in_utc
 from snapshots.errors import ActivityError, sqlstate
 from snapshots.signals import WORKER_ROLE
 from snapshots.tables import freshness
-from worker.engine import capture_trust, change_queue, fact_rules, ledger, locks, probe, quarantine
-from worker.engine.bisection import retry_due, set_aside
+from worker.engine import capture_trust, change_queue, fact_rules, ledger, locks, publish, quarantine, stage
+from worker.engine.batch import at_now, refresh_batch
 from worker.engine.blockers import BlockerWatch, holders
-from worker.engine.change_queue import START
+from worker.engine.context import RefreshContext, RefreshRequest, RefreshResult
 from worker.engine.errors import (
     LocksHeldError,
     LockTimeoutError,
@@ -32,308 +33,27 @@ from worker.engine.errors import (
     release,
     translated,
 )
-from worker.engine.incremental import Instant, Order, discard_marks, must_read_all, reconcile, refresh_batch
 from worker.engine.limits import set_limits
-from worker.engine.publish import draw_fence
+from worker.engine.reconcile import check_facts
 from worker.engine.shards import WHOLE
-from worker.engine.tables import fact_state
 from worker.signals.registry import SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
     from sqlalchemy import Connection, Engine
 
     from snapshots.settings import Settings
-    from worker.engine.results import RefreshResult
+    from worker.engine.context import Mode
     from worker.engine.shards import Shard
 
 _log = logging.getLogger(__name__)
 
-#: The errors after which an attempt is worth repeating; the tasks retry on these and no others.
+#: The errors after which a refresh is worth repeating; the tasks retry on these and no others.
 RETRYABLE: Final = (DBAPIError,)
-
-#: How often a comparison begins that meets other refreshes at the counters of changes.
-RECONCILE_TRIES: Final = 5
-
-#: A request waits so long for a refresh that is under way, seconds; then it is put back, and the process is free again.
+#: How long a request waits for a refresh under way, seconds; then it is put back, and the process is free again.
 LOCK_WAIT_S: Final = 2.0
-#: Seconds after which it is tried again; after a lock_timeout, something of the host's holds the lock for longer.
+#: Seconds after which it is tried again; after a lock_timeout, a session of the host's holds the lock for longer.
 AGAIN_S: Final = 5
 BLOCKED_AGAIN_S: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt at a refresh: the ledger row it reports to, what it covers, and for how long it waits for another.
-
-    `is_full` compares what is kept with a full recompute and repairs it; `is_manual` is what an operator asked for. One
-    that `stays` is not over when its locks are taken: it stays `requested`, and run raises LocksHeldError.
-    """
-
-    signal: str
-    refresh_id: int
-    shard: Shard = WHOLE
-    tenants: Sequence[str] | None = None
-    is_full: bool = False
-    wait_s: float = 0
-    stays: bool = False
-    will_retry: bool = False
-    is_manual: bool = False
-
-
-def run(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult | None:
-    """Run one attempt and write its story into the ledger; None when it was coalesced with another.
-
-    Raises LockTimeoutError when something else holds a lock, and LocksHeldError when another refresh does and the
-    attempt stays. Raises what the database raises; the last good snapshot stays as it was (R29), and what earlier
-    batches published.
-    """
-    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with autocommit.connect() as books:
-        try:
-            return _locked(engine, books, attempt, settings)
-        except Exception as ex:
-            release(ex)
-            _note_failure(autocommit, attempt, translated(ex))
-            if translated(ex) is ex:
-                raise
-            raise translated(ex) from ex
-
-
-def _note_failure(engine: Engine, attempt: Attempt, error: Exception) -> None:
-    """Tell the ledger on a connection of its own, since the error may have ended the other ones."""
-    is_blocked = isinstance(error, LockTimeoutError | LocksHeldError)
-    will_retry = attempt.stays if is_blocked else attempt.will_retry and isinstance(error, RETRYABLE)
-    try:
-        with engine.connect() as books:
-            ledger.mark_failed(books, attempt.refresh_id, error, will_retry=will_retry)
-    except DBAPIError:
-        _log.warning(
-            "refresh signal=%s id=%s: the ledger cannot be told of the failure", attempt.signal, attempt.refresh_id
-        )
-
-
-def _locked(engine: Engine, books: Connection, attempt: Attempt, settings: Settings) -> RefreshResult | None:
-    with engine.connect() as conn:
-        slots = _slots(conn, attempt)
-        with locks.held(engine, attempt.signal, slots, wait_s=attempt.wait_s) as lock:
-            if lock is None:
-                _note_held(books, attempt, slots)
-                return None
-            # A refresh whose locks are lost must not commit beside the next one.
-            event.listen(conn, "commit", lambda _: lock.check())
-            if _is_replaced(conn, attempt, slots, settings):
-                if not attempt.is_manual:
-                    ledger.mark_coalesced(
-                        books, attempt.refresh_id, ReplacedRulesError("left to workers with other rules")
-                    )
-                return None
-            with conn.begin():
-                visibility.prove(conn, WORKER_ROLE)
-            with conn.begin():
-                ledger.close_lost(conn, besides=attempt.refresh_id, holder=lock.pid)
-            instant = _instant(conn)
-            if not ledger.mark_running(books, attempt.refresh_id, as_of=instant.as_of, fence=instant.fence):
-                return None
-            result = _watched(engine, conn, attempt, settings, instant)
-            # Before the locks are let go: whoever waits for them with the same request must see that it is over.
-            ledger.mark_succeeded(books, attempt.refresh_id, result)
-            return result
-
-
-def _note_held(books: Connection, attempt: Attempt, slots: Sequence[int]) -> None:
-    """Close a tick whose locks another session holds; raise LocksHeldError for what stays."""
-    error = LocksHeldError(holders(books, attempt.signal, slots) or f"{attempt.signal} was locked a moment ago")
-    if attempt.stays:
-        raise error
-    ledger.mark_coalesced(books, attempt.refresh_id, error)
-
-
-def _watched(engine: Engine, conn: Connection, attempt: Attempt, settings: Settings, instant: Instant) -> RefreshResult:
-    """Do the work; raise LockTimeoutError, naming what holds the lock, when a statement could not have one in time."""
-    with conn.begin():
-        pid: int = conn.execute(select(func.pg_backend_pid())).scalar_one()
-    limit_s = settings.refresh_lock_timeout_s
-    with BlockerWatch(engine, pid, limit_s) as watch:
-        try:
-            return _work(conn, attempt, settings, instant)
-        except DBAPIError as ex:
-            if sqlstate(ex) != LOCK_NOT_AVAILABLE:
-                raise
-            raise LockTimeoutError(f"not within {limit_s} s: {watch.last or first_line(ex)}") from ex
-
-
-def _slots(conn: Connection, attempt: Attempt) -> Sequence[int]:
-    """Return the slots whose facts and snapshots the attempt changes, ascending."""
-    if attempt.tenants is None:
-        return attempt.shard.slots
-    with conn.begin():
-        tenant = func.unnest(list(attempt.tenants)).column_valued("tenant")
-        slot = func.signals.slot_of(tenant)
-        return conn.execute(select(slot).distinct().order_by(slot)).scalars().all()
-
-
-def _is_replaced(conn: Connection, attempt: Attempt, slots: Sequence[int], settings: Settings) -> bool:
-    """Tell whether workers of a newer version refresh these slots; a request then stays for one of them to take up."""
-    with conn.begin():
-        is_replaced = fact_rules.are_replaced(conn, SIGNALS[attempt.signal], slots, settings)
-    if is_replaced:
-        _log.warning(
-            "refresh signal=%s id=%s: left to workers with other rules (another version, or other settings)",
-            attempt.signal,
-            attempt.refresh_id,
-        )
-    return is_replaced
-
-
-def _instant(conn: Connection) -> Instant:
-    with conn.begin():
-        return Instant(*draw_fence(conn))
-
-
-def _work(conn: Connection, attempt: Attempt, settings: Settings, instant: Instant) -> RefreshResult:
-    limit = settings.refresh_batch_marks
-    order = Order(SIGNALS[attempt.signal], attempt.refresh_id, attempt.shard, attempt.tenants, limit=limit)
-    order = _without_quarantined(conn, _with_doubt(conn, order), is_manual=attempt.is_manual)
-    _clear_for_full(conn, order, settings, instant)
-    result = _drained(conn, order, settings, instant)
-    if attempt.tenants is None and result.method == "incremental" and result.is_drained:
-        result = _checked(conn, _without_quarantined(conn, order), settings, result, is_full=attempt.is_full)
-    if order.excluded:
-        retry_due(conn, order, settings, _instant(conn), since=instant.as_of)
-        left_out = _without_quarantined(conn, order).excluded
-        return replace(result, tenants_failed=len(left_out))
-    return result
-
-
-def _with_doubt(conn: Connection, order: Order) -> Order:
-    """Return the order, marked where capture missed a change of the signal and has not been confirmed since."""
-    with conn.begin():
-        return replace(order, is_doubted=capture_trust.is_doubted(conn, order.signal))
-
-
-def _checked(
-    conn: Connection, order: Order, settings: Settings, result: RefreshResult, *, is_full: bool
-) -> RefreshResult:
-    """Compare a sample with the source, and all rows where that is asked for or capture is doubted."""
-    if not is_full and not order.is_doubted:
-        try:
-            found = _unreported(conn, order, settings, result.as_of)
-        except DBAPIError as ex:
-            # A sampled row breaks a query: the comparison finds its tenant.
-            if not quarantine.is_of_data(ex):
-                raise
-        else:
-            if not found:
-                return result
-            _log.error("refresh signal=%s: capture did not report %d sampled changes", order.signal.name, found)
-            order = replace(order, is_doubted=True)
-    compared = _reconciled(conn, order, settings).after(result)
-    if order.is_doubted:
-        with conn.begin():
-            capture_trust.settle(conn, order.signal, settings, compared)
-    return compared
-
-
-def _unreported(conn: Connection, order: Order, settings: Settings, as_of: datetime) -> int:
-    """Return how many sampled changes were not reported, and note the doubt that they give."""
-    with conn.begin():
-        set_limits(conn, settings)
-        found = probe.unreported(conn, order, settings, as_of, draw_fence(conn)[1])
-    if found:
-        with conn.begin():
-            capture_trust.doubt(conn, order.signal, found)
-    return found
-
-
-def _without_quarantined(conn: Connection, order: Order, *, is_manual: bool = False) -> Order:
-    """Return the order without the tenants that are set aside; an operator's request has them tried again at once."""
-    if order.tenants is not None:
-        return order
-    with conn.begin():
-        if is_manual:
-            quarantine.retry_now(conn, order.signal.name, order.shard)
-        return replace(order, excluded=quarantine.excluded(conn, order.signal.name, order.shard))
-
-
-def _drained(conn: Connection, order: Order, settings: Settings, instant: Instant) -> RefreshResult:
-    """Refresh what the order asks for; tenants whose data breaks that are set aside, and the others go on.
-
-    Raises TenantDataError for those that were asked for by name, once the others are done.
-    """
-    try:
-        result = _drain(conn, order, settings, instant)
-    except DBAPIError as ex:
-        failed = set_aside(conn, order, settings, instant, ex)
-        release(ex)
-        if order.tenants is not None:
-            rest = [tenant for tenant in order.tenants if tenant not in failed]
-            if rest:
-                _drained(conn, replace(order, tenants=rest), settings, _instant(conn))
-            raise TenantDataError(f"{', '.join(failed)}: {first_line(ex)}") from None
-        return _drained(conn, replace(order, excluded=[*order.excluded, *failed]), settings, _instant(conn))
-    if order.tenants is not None:
-        with conn.begin():
-            quarantine.release(conn, order.signal.name, order.tenants)
-    return replace(result, tenants_failed=len(order.excluded))
-
-
-def _clear_for_full(conn: Connection, order: Order, settings: Settings, instant: Instant) -> None:
-    """Empty a long queue batch by batch before every row is read anyway, rather than in one long transaction."""
-    if order.tenants is not None:
-        return
-    with conn.begin():
-        is_long = (
-            change_queue.backlog(conn, order.signal, at_most=settings.refresh_batch_marks)
-            >= settings.refresh_batch_marks
-        )
-        is_long = is_long and must_read_all(conn, order, settings, instant.as_of)
-    while is_long:
-        with conn.begin():
-            set_limits(conn, settings)
-            is_long = discard_marks(conn, order) == order.limit
-
-
-def _drain(conn: Connection, order: Order, settings: Settings, instant: Instant) -> RefreshResult:
-    """Refresh batch by batch, each in a transaction of its own, until no mark is left or the time is up."""
-    deadline = time.monotonic() + settings.refresh_timeout_s / 2
-    result, after = None, START
-    while True:
-        with conn.begin():
-            set_limits(conn, settings)
-            batch = refresh_batch(conn, replace(order, after=after), settings, instant)
-        result = batch.result if result is None else batch.result.after(result)
-        after = batch.last
-        if batch.result.is_drained or time.monotonic() > deadline:
-            return result
-        instant = _instant(conn)
-
-
-def _reconciled(conn: Connection, order: Order, settings: Settings, tries: int = RECONCILE_TRIES) -> RefreshResult:
-    """Compare with a full recompute; tenants whose data breaks only that are set aside too, and the others compared.
-
-    It sees one state of all: where another signal's refresh has counted a tenant's changes since, it begins anew.
-    """
-    try:
-        result = _reconcile(conn, order, settings)
-    except DBAPIError as ex:
-        if sqlstate(ex) == SERIALIZATION_FAILURE and tries > 1:
-            return _reconciled(conn, order, settings, tries - 1)
-        failed = set_aside(conn, order, settings, _instant(conn), ex)
-        release(ex)
-        return _reconciled(conn, replace(order, excluded=[*order.excluded, *failed]), settings)
-    return replace(result, tenants_failed=len(order.excluded))
-
-
-def _reconcile(conn: Connection, order: Order, settings: Settings) -> RefreshResult:
-    """Compare with a full recompute, both on one state of the source."""
-    conn.execution_options(isolation_level="REPEATABLE READ")
-    with conn.begin():
-        set_limits(conn, settings)
-        instant, (_, next_fence) = Instant(*draw_fence(conn)), draw_fence(conn)
-        return reconcile(conn, order, settings, instant, next_fence)
 
 
 class PutBackError(ActivityError):
@@ -346,53 +66,26 @@ class PutBackError(ActivityError):
         self.again_s = AGAIN_S if isinstance(reason, LocksHeldError) else BLOCKED_AGAIN_S
 
 
-def _run_or_put_back(engine: Engine, attempt: Attempt, settings: Settings) -> RefreshResult | None:
-    """Run an attempt; raise PutBackError where it stays `requested`."""
-    try:
-        return run(engine, attempt, settings)
-    except (LocksHeldError, LockTimeoutError) as ex:
-        if not attempt.stays:
-            raise
-        raise PutBackError(attempt.refresh_id, ex) from ex
-
-
 def refresh(  # noqa: PLR0913  # what is refreshed, and what the ledger is told
     engine: Engine,
     signal: str,
     settings: Settings,
     *,
     shard: Shard = WHOLE,
-    mode: ledger.Mode = "tick",
+    mode: Mode = "tick",
     requested_by: str = "schedule",
 ) -> RefreshResult | None:
-    """Refresh `signal` for every tenant of a shard.
+    """Refresh `signal` for every tenant of a shard; None when another refresh answers for it.
 
     A tick ends at once when a refresh is under way, and when changes are not captured and the last refresh is younger
     than the slower period. A reconcile compares with a full recompute; it waits for a moment, then raises PutBackError.
     """
+    request = RefreshRequest(signal, mode, requested_by, shard, is_full=mode == "reconcile")
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        if mode == "tick" and _is_too_early(books, signal, settings, shard):
+        if mode == "tick" and _is_too_early(books, request, settings):
             return None
-        refresh_id = ledger.request(books, signal, mode=mode, requested_by=requested_by, shard=shard)
-    stays = mode != "tick"
-    attempt = Attempt(
-        signal, refresh_id, shard, is_full=mode == "reconcile", wait_s=LOCK_WAIT_S if stays else 0, stays=stays
-    )
-    return _reported(_run_or_put_back(engine, attempt, settings), refresh_id, signal)
-
-
-def _is_too_early(conn: Connection, signal: str, settings: Settings, shard: Shard) -> bool:
-    """Tell whether every row would have to be read, and was read a short while ago."""
-    is_captured = select(fact_state.c.slot).where(fact_state.c.signal == signal).limit(1)
-    if not capture_trust.is_doubted(conn, SIGNALS[signal]) and (
-        conn.execute(is_captured).first() or change_queue.fingerprint(conn, SIGNALS[signal])
-    ):
-        return False
-    age = func.clock_timestamp() - func.min(freshness.c.verified_at)
-    limit = settings.period_s(signal, is_captured=False) - settings.period_s(signal)
-    is_young = (func.count() == len(shard.slots)) & (func.extract("epoch", age).between(0, limit))
-    known = freshness.c.signal == signal, freshness.c.slot.in_(shard.slots)
-    return bool(conn.execute(select(is_young).where(*known)).scalar_one())
+        refresh_id = ledger.request(books, request)
+    return run(engine, refresh_id, request, settings, wait_s=LOCK_WAIT_S if request.stays else 0)
 
 
 def refresh_requested(
@@ -403,28 +96,189 @@ def refresh_requested(
     Raises PutBackError when a lock that it needs is not free: its row then stays `requested`.
     """
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
-        asked = ledger.claim(books, refresh_id)
-    if asked is None:
+        request = ledger.claim(books, refresh_id)
+    if request is None:
         return None
-    attempt = Attempt(
-        asked.signal,
-        refresh_id,
-        asked.shard,
-        tenants=asked.tenants,
-        is_full=asked.is_full,
-        wait_s=wait_s,
-        stays=True,
-        will_retry=will_retry,
-        is_manual=asked.mode == "manual",
-    )
-    return _reported(_run_or_put_back(engine, attempt, settings), refresh_id, asked.signal)
+    return run(engine, refresh_id, request, settings, wait_s=wait_s, will_retry=will_retry)
 
 
-def _reported(result: RefreshResult | None, refresh_id: int, signal: str) -> RefreshResult | None:
-    """Log one event per refresh."""
+def run(  # noqa: PLR0913  # the request, and how it meets locks and errors
+    engine: Engine,
+    refresh_id: int,
+    request: RefreshRequest,
+    settings: Settings,
+    *,
+    wait_s: float = 0,
+    will_retry: bool = False,
+) -> RefreshResult | None:
+    """Run one request and report it to the ledger; None when another refresh answers for it.
+
+    Raises PutBackError when a lock is taken and the request stays, LockTimeoutError for a tick that a lock of another
+    session stopped, and what the database raises. The last snapshots, and what earlier batches published, stay.
+    """
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        with autocommit.connect() as books:
+            result = _run_locked(engine, books, refresh_id, request, settings, wait_s=wait_s)
+    except Exception as ex:
+        error = translated(ex)
+        is_blocked = isinstance(ex, LocksHeldError | LockTimeoutError)
+        will_retry = request.stays if is_blocked else will_retry and isinstance(ex, RETRYABLE)
+        try:
+            # On a connection of its own, since the error may have ended the others.
+            with autocommit.connect() as books:
+                ledger.mark_failed(books, refresh_id, error, will_retry=will_retry)
+        except DBAPIError:
+            _log.warning("refresh signal=%s id=%s: its failure cannot be recorded", request.signal, refresh_id)
+        release(ex)
+        if isinstance(ex, LocksHeldError | LockTimeoutError) and request.stays:
+            raise PutBackError(refresh_id, ex) from ex
+        if error is ex:
+            raise
+        raise error from ex
+    _log_result(result, refresh_id, request.signal)
+    return result
+
+
+def _run_locked(  # noqa: PLR0913  # as `run`, with the ledger's connection
+    engine: Engine,
+    books: Connection,
+    refresh_id: int,
+    request: RefreshRequest,
+    settings: Settings,
+    *,
+    wait_s: float,
+) -> RefreshResult | None:
+    """Run a request once it has the locks of its slots; a tick that cannot have them is recorded as coalesced."""
+    spec, shard, tenants = SIGNALS[request.signal], request.shard, request.tenants
+    slots = shard.slots if tenants is None else change_queue.slots_of(books, tenants)
+    with engine.connect() as conn, locks.held(engine, spec.name, slots, wait_s=wait_s) as lock:
+        error: ActivityError | None = None
+        if lock is None:
+            error = LocksHeldError(holders(books, spec.name, slots) or f"{spec.name} was locked a moment ago")
+            if request.stays:
+                raise error
+        elif fact_rules.are_replaced(books, spec, slots, settings):
+            error = ReplacedRulesError("left to workers with other rules (another version, or other settings)")
+            _log.warning("refresh signal=%s id=%s: %s", spec.name, refresh_id, error)
+        if lock is None or error is not None:
+            if request.mode != "manual" and error is not None:
+                ledger.mark_coalesced(books, refresh_id, error)
+            return None
+        # A refresh whose locks are lost must not commit beside the next one.
+        event.listen(conn, "commit", lambda _: lock.check())
+        with conn.begin():
+            visibility.prove(conn, WORKER_ROLE)
+            ledger.close_lost(conn, besides=refresh_id, holder=lock.pid)
+            as_of, fence = publish.draw_fence(conn)
+            pid: int = conn.execute(select(func.pg_backend_pid())).scalar_one()
+        if not ledger.mark_running(books, refresh_id, as_of=as_of, fence=fence):
+            return None
+        context = RefreshContext(spec, settings, refresh_id, as_of, fence, shard, tenants)
+        with BlockerWatch(engine, pid, settings.refresh_lock_timeout_s) as watch:
+            try:
+                result = _refresh_and_check(conn, context, request)
+            except DBAPIError as ex:
+                if sqlstate(ex) != LOCK_NOT_AVAILABLE:
+                    raise
+                words = watch.last or first_line(ex)
+                raise LockTimeoutError(f"not within {settings.refresh_lock_timeout_s} s: {words}") from ex
+        # Before the locks are let go: whoever waits for them with the same request must see that it is over.
+        ledger.mark_succeeded(books, refresh_id, result)
+        return result
+
+
+def _refresh_and_check(conn: Connection, context: RefreshContext, request: RefreshRequest) -> RefreshResult:
+    """Refresh batch by batch, compare with the source, and retry the tenants in quarantine that are due."""
+    if context.tenants is not None:
+        return _refresh_batches(conn, context)
+    with conn.begin():
+        if request.mode == "manual":
+            quarantine.retry_now(conn, context.spec.name, context.shard)
+        excluded = quarantine.excluded(conn, context.spec.name, context.shard)
+        is_doubted = capture_trust.is_doubted(conn, context.spec)
+    context = replace(context, excluded=excluded, is_doubted=is_doubted)
+    _discard_long_queue(conn, context)
+    result = _refresh_batches(conn, context)
+    if result.method == "incremental" and result.is_drained:
+        with conn.begin():
+            context = replace(context, excluded=quarantine.excluded(conn, context.spec.name, context.shard))
+        result = check_facts(conn, context, result, is_full=request.is_full)
+    if not context.excluded:
+        return result
+    quarantine.retry_due(conn, at_now(conn, context), since=context.as_of)
+    with conn.begin():
+        return replace(result, tenants_failed=len(quarantine.excluded(conn, context.spec.name, context.shard)))
+
+
+def _refresh_batches(conn: Connection, context: RefreshContext) -> RefreshResult:
+    """Refresh in one transaction per batch, until no change event is left or the time is up.
+
+    Tenants whose data breaks that go into quarantine, and the others go on. Raises TenantDataError for those that were
+    named, once the others are done.
+    """
+    deadline = time.monotonic() + context.settings.refresh_timeout_s / 2
+    result, after, first = None, None, context
+    try:
+        while True:
+            with conn.begin():
+                set_limits(conn, context.settings)
+                batch = refresh_batch(conn, context, after=after, limit=context.settings.refresh_batch_marks)
+            result, after = batch.after(result), batch.last
+            if batch.is_drained or time.monotonic() > deadline:
+                break
+            context = at_now(conn, context)
+    except DBAPIError as ex:
+        failed = quarantine.isolate(conn, first, ex)
+        release(ex)
+        if context.tenants is None:
+            return _refresh_batches(conn, at_now(conn, context).excluding(failed))
+        rest = [tenant for tenant in context.tenants if tenant not in failed]
+        if rest:
+            _refresh_batches(conn, replace(at_now(conn, context), tenants=rest))
+        raise TenantDataError(f"{', '.join(failed)}: {first_line(ex)}") from None
+    if context.tenants is not None:
+        with conn.begin():
+            quarantine.release(conn, context.spec.name, context.tenants)
+    return replace(result, tenants_failed=len(context.excluded))
+
+
+def _discard_long_queue(conn: Connection, context: RefreshContext) -> None:
+    """Empty a long queue batch by batch before every row is read anyway, rather than in one long transaction."""
+    spec, settings, limit = context.spec, context.settings, context.settings.refresh_batch_marks
+    if spec.incremental is None:
+        return
+    with conn.begin():
+        is_long = change_queue.backlog(conn, spec, at_most=limit) >= limit
+        present = (context.as_of, change_queue.fingerprint(conn, spec))
+        is_long = is_long and fact_rules.hold_since(conn, spec, context.shard.slots, settings, present) is None
+    while is_long:
+        with conn.begin():
+            set_limits(conn, settings)
+            stage.prepare(conn)
+            fact_rules.invalidate(conn, spec, context.shard.slots)
+            is_long = change_queue.take(conn, spec, context.shard, limit=limit).marks == limit
+
+
+def _is_too_early(conn: Connection, request: RefreshRequest, settings: Settings) -> bool:
+    """Tell whether every row would have to be read, and was read a short while ago."""
+    spec, slots = SIGNALS[request.signal], request.shard.slots
+    is_captured = text("select from signals.fact_state where signal = :signal limit 1").bindparams(signal=spec.name)
+    if not capture_trust.is_doubted(conn, spec) and (
+        conn.execute(is_captured).first() is not None or change_queue.fingerprint(conn, spec)
+    ):
+        return False
+    age = func.clock_timestamp() - func.min(freshness.c.verified_at)
+    limit = settings.period_s(spec.name, is_captured=False) - settings.period_s(spec.name)
+    is_young = (func.count() == len(slots)) & (func.extract("epoch", age).between(0, limit))
+    known = freshness.c.signal == spec.name, freshness.c.slot.in_(slots)
+    return bool(conn.execute(select(is_young).where(*known)).scalar_one())
+
+
+def _log_result(result: RefreshResult | None, refresh_id: int, signal: str) -> None:
     if result is None:
         _log.info("refresh signal=%s id=%s: done or under way elsewhere", signal, refresh_id)
-        return None
+        return
     _log.info(
         "refresh signal=%s id=%s state=succeeded method=%s as_of=%s marks=%d tenants=%d changed=%d rows=%d",
         signal,
@@ -438,4 +292,3 @@ def _reported(result: RefreshResult | None, refresh_id: int, signal: str) -> Ref
     )
     if result.drift:
         _log.error("reconcile signal=%s id=%s repaired drift=%d tenants", signal, refresh_id, result.drift)
-    return result

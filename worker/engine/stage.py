@@ -27,24 +27,30 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.schema import CreateTable
 
-from worker.engine import queries
+from snapshots.signal_catalogue import CATALOGUE
 from worker.engine.tables import agent_cost, attention_fact, run_pattern, trace_fact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping
 
     from sqlalchemy import Connection, Insert
 
     from snapshots.queries import Query
-    from snapshots.settings import Settings
-    from worker.signals.spec import Signal
 
 metadata = MetaData(schema="pg_temp")
 
 
 def _stage(name: str, *columns: Column[Any]) -> Table:
     return Table(name, metadata, *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DELETE ROWS")
+
+
+_PLAIN_TYPES: Final[dict[str, Any]] = {
+    "text": Text,
+    "integer": BigInteger,
+    "number": Numeric,
+    "boolean": Boolean,
+    "timestamp": DateTime(timezone=True),
+}
 
 
 def _texts(*names: str) -> list[Column[Any]]:
@@ -194,6 +200,29 @@ stage_identity = _stage(
 )
 
 
+#: What the query of each plain signal finds, by the signal's name.
+PLAIN_FOUND: Final = {
+    name: _stage(
+        f"stage_{name}_found",
+        *_texts("tenant_id"),
+        *(Column(column, _PLAIN_TYPES[each.type]) for column, each in definition.columns.items()),
+    )
+    for name, definition in CATALOGUE.items()
+    if definition.is_plain
+}
+
+#: The items of a plain signal, as they are served.
+stage_signal_item = _stage(
+    "stage_signal_item",
+    *_texts("tenant_id"),
+    Column("rank", Integer),
+    *_texts("signal"),
+    Column("key", JSONB),
+    Column("item", Text),
+    *_numerics("severity"),
+)
+
+
 #: One message makes every table that the session lacks.
 _CREATE_ALL: Final = ";\n".join(
     str(CreateTable(table, if_not_exists=True).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are untyped
@@ -205,24 +234,6 @@ _EMPTY_ALL: Final = ";\n".join(
     str(delete(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # as above
     for table in metadata.sorted_tables
 )
-
-
-def stage_signal(
-    conn: Connection,
-    signal: Signal,
-    settings: Settings,
-    as_of: datetime,
-    tenants: Sequence[str] | None = None,
-) -> None:
-    """Compute `signal` as of `as_of` from the source into the stage tables, for `tenants` (None is all of them).
-
-    `as_of` is an aware datetime. The stage holds this signal's rows until the transaction ends or another signal is
-    staged in it. The number of statements depends on the signal alone.
-    """
-    parameters = signal.parameters(settings, as_of, tenants)
-    for step in signal.steps:
-        empty(conn, step.stage)
-        fill(conn, queries.load(step.query), step.stage, parameters)
 
 
 def prepare(conn: Connection) -> None:

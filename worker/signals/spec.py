@@ -1,17 +1,19 @@
-"""What a signal is: queries in order, what of their results is kept between refreshes, and how changes reach it."""
+"""Signal specification: the queries of a signal, the facts they keep, and how changes reach them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Column, Text, any_, func, select, tuple_
+from sqlalchemy import Column, Text, any_, column, func, select, table, tuple_
 
-from worker.engine import queries
+from snapshots.errors import ActivityError
+from worker.engine import queries, stage
 from worker.engine.shards import WHOLE
 
 if TYPE_CHECKING:
@@ -20,17 +22,22 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Table, TableClause
 
     from snapshots.settings import Settings
+    from snapshots.signal_catalogue import SignalDefinition
     from worker.engine.shards import Shard
 
-#: Another one, and facts and answers are made anew: the extra fields changed their meaning.
+#: Part of the facts' rules: raise it when the extra fields change their meaning.
 EXTRAS_VERSION: Final = "1.0"
-#: The instant for which the binds of a signal are hashed: any will do, as long as it stays the same.
+
+#: The instant for which a signal's parameters are hashed: any will do, as long as it stays the same.
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
+SOURCE_RUN: Final = table("source_run", column("tenant_id"), schema="signals")
+SOURCE_TRACE: Final = table("source_trace", column("trace_id"), column("tenant_id"), schema="signals")
 
-def in_stage(column: ColumnElement[object], noted: Column[object]) -> ColumnElement[bool]:
-    """Return the condition that `column` is among the noted keys; as an array, so that its index is used."""
-    return column == any_(func.array(select(noted).scalar_subquery(), type_=Text))
+
+def in_stage(column: ColumnElement[object], keys: Column[object]) -> ColumnElement[bool]:
+    """Return the condition that `column` is among the staged keys; as an array, so that its index is used."""
+    return column == any_(func.array(select(keys).scalar_subquery(), type_=Text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Keys:
 
     def among(self, rows: Table) -> ColumnElement[bool]:
         """Return the condition that a row of `rows` has one of the keys."""
-        names = [column.name for column in self.table.columns]
+        names = [each.name for each in self.table.columns]
         found = in_stage(rows.c[self.leading], self.table.c[self.leading])
         if len(names) == 1:
             return found
@@ -50,13 +57,17 @@ class Keys:
         return found & exact
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A table that keeps what a step found, by the stage table's columns.
+#: The tenants whose answer may have changed.
+CHANGED_TENANTS: Final = Keys(stage.stage_tenant, leading="tenant_id")
 
-    `key` names columns that are never NULL and nearly identify a row; `changed` are the keys whose rows a refresh finds
-    anew; `notes` are the keys that are noted of each row that differs; `reload` is the query that fills the stage with
-    what the next step needs of it, None for all rows of the noted keys.
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact table, with the stage table's columns, that keeps a step's rows between refreshes.
+
+    `key` names columns that are never NULL and nearly identify a row; `changed` are the keys whose rows a refresh
+    recomputes; `notes` receives the keys of each row that differs; `reload` is the query that fills the stage with what
+    the next step needs of it, None for all rows of the noted keys.
     """
 
     table: Table
@@ -68,28 +79,38 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One query and the stage table it fills; what it reads when only some rows changed is the query's own affair."""
+    """One query, the stage table it fills, and the fact table that keeps its rows, if any."""
 
     query: str
     stage: Table
-    kept: Kept | None = None
+    fact: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """The marks that a signal consumes: the queue, the stage table of their keys, and the tenant of a mark."""
+class Incremental:
+    """How changes reach a signal, so that a refresh reads only what changed.
 
-    table: Table
-    stage: Table
+    `queue` holds its change events, `keys` is the stage table of their keys, `tenant` is the tenant of an event.
+    `window_edges` is the query that names what time alone changed. `probe` is the query that names a sample of keys,
+    from `probe_rows` rows each, which a tick compares with the source. `sources` are the views whose triggers fill the
+    queue.
+    """
+
+    queue: Table
+    keys: Table
     tenant: ColumnElement[str]
+    window_edges: str
+    probe: str
+    probe_rows: int
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """How items are told apart, and from when on one has moved.
+    """How items are identified, and when one counts as moved.
 
-    `identities` is the query that finds them; a severity that moves by less than the share `step` has not, and one that
-    rises by more than the share `worse_by` over its least is worse.
+    `identities` is the query that finds them; a severity that moves by less than the share `step` has not moved, and
+    one that rises by more than the share `worse_by` over its least is worse.
     """
 
     identities: str
@@ -98,31 +119,33 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
-    """One signal: its steps in order, and where their parameters come from.
+class SignalSpec:
+    """One signal: its published definition, its steps in order, and the parameters of their queries.
 
-    `stated` is what the content says it was computed with; `bound` are the queries' own binds; `window` is the body's
-    `window` member, None where the signal has none; `extras` is what the extra fields were computed with.
-    `queue` and `clock` (a query) say what changed since the last refresh, `probe` (a query) what a tick compares;
-    `sources` are the tables whose triggers fill the queue, `tenants` is where the tenants with rows are found.
-    `moves_with_clock` marks content that ages without a change of its rows (R26).
+    `query_parameters` returns the binds beside those of every signal; `constants` and `extra_constants` are published
+    with the thresholds; `window` returns the body's `window` member, None where the signal has none. Without
+    `incremental` every refresh is full. `tenants` is where the tenants with rows are found. `moves_with_clock` marks
+    content that ages without a change of its rows. `is_item` tells the staged rows that are items from the others.
     """
 
-    name: str
+    definition: SignalDefinition
     rule_version: str
     steps: tuple[Step, ...]
     item_stage: Table
-    queue: Queue
-    clock: str
-    probe: str
-    sources: tuple[str, ...]
+    incremental: Incremental | None
     tenants: TableClause
-    stated: Callable[[Settings], Mapping[str, object]]
-    bound: Callable[[Settings, datetime], Mapping[str, object]]
+    query_parameters: Callable[[Settings, datetime], Mapping[str, object]]
     movement: Movement
     window: Callable[[Settings, datetime], Mapping[str, str]] | None = None
-    extras: Callable[[Settings], Mapping[str, object]] | None = None
+    constants: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    extra_constants: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     moves_with_clock: bool = False
+    is_item: ColumnElement[bool] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the signal's name."""
+        return self.definition.name
 
     def parameters(  # noqa: PLR0913  # what narrows the rows, each by itself
         self,
@@ -136,7 +159,7 @@ class Signal:
     ) -> dict[str, object]:
         """Return the binds of all queries of the signal, for `tenants` (None is all) of a shard.
 
-        `only_changed` leaves out the source rows that are not marked in the stage, `excluded` the tenants set aside.
+        `only_changed` leaves out the source rows whose keys are not staged, `excluded` the tenants in quarantine.
         """
         return {
             "as_of": as_of,
@@ -146,33 +169,56 @@ class Signal:
             "only_changed": only_changed,
             "excluded": list(excluded),
             "exclude_synthetic": settings.exclude_synthetic,
-            "stated_parameters": _json(self.stated(settings)),
+            "stated_parameters": self.published_parameters(settings),
             "extras": settings.extras,
-            "stated_extras": _json(self._extras(settings)),
-            **self.bound(settings, as_of),
+            "stated_extras": self.extra_parameters(settings),
+            **self.query_parameters(settings, as_of),
         }
 
-    def rules(self, settings: Settings) -> str:
-        """Return what the facts depend on besides the source rows: another text, and they are made anew.
+    def published_thresholds(self, settings: Settings, *, extra: bool = False) -> dict[str, object]:
+        """Return the thresholds that the body states: the specification's, or with `extra` those of extra fields."""
+        values = settings.thresholds(self.name)
+        return {name: plain(values[name]) for name, each in self.definition.thresholds.items() if each.extra is extra}
 
-        The hash of the query files and of every bind makes each change of them another text, whatever `rule_version`
-        says.
+    def published_parameters(self, settings: Settings) -> str:
+        """Return the body's `parameters` member as JSON."""
+        thresholds = self.published_thresholds(settings)
+        return _json({**self.constants, **thresholds, "exclude_synthetic": settings.exclude_synthetic})
+
+    def extra_parameters(self, settings: Settings) -> str:
+        """Return the body's `extra_parameters` member as JSON."""
+        thresholds = self.published_thresholds(settings, extra=True)
+        return _json({"extras_version": EXTRAS_VERSION, **self.extra_constants, **thresholds})
+
+    def rules(self, settings: Settings) -> str:
+        """Return what the facts depend on besides the source rows; a different text means that they are remade.
+
+        The hash of the query texts and of every parameter makes each change of them a different text, whatever
+        `rule_version` says.
         """
-        extras = _json(self._extras(settings)) if settings.extras else "without extras"
-        return f"{self.rule_version} {_json(self.stated(settings))} {extras} {self._digest(settings)}"
+        extras = self.extra_parameters(settings) if settings.extras else "without extras"
+        parameters = json.dumps(self.parameters(settings, _EPOCH), default=str, sort_keys=True)
+        digest = hashlib.sha256(f"{_texts_digest(self.query_names)} {parameters}".encode()).hexdigest()[:32]
+        return f"{self.rule_version} {self.published_parameters(settings)} {extras} {digest}"
 
     @property
     def query_names(self) -> tuple[str, ...]:
-        """Return the query files that the facts and the content come from, in a fixed order."""
-        reloads = (step.kept.reload for step in self.steps if step.kept is not None)
-        return (*(step.query for step in self.steps), *(name for name in reloads if name is not None), self.clock)
+        """Return the queries that the facts and the content come from, in a fixed order."""
+        reloads = (step.fact.reload for step in self.steps if step.fact is not None)
+        edges = () if self.incremental is None else (self.incremental.window_edges,)
+        return (*(step.query for step in self.steps), *(name for name in reloads if name is not None), *edges)
 
-    def _digest(self, settings: Settings) -> str:
-        binds = json.dumps(self.parameters(settings, _EPOCH), default=str, sort_keys=True)
-        return hashlib.sha256(f"{_texts_digest(self.query_names)} {binds}".encode()).hexdigest()[:32]
+    @property
+    def changes(self) -> Incremental:
+        """Return how changes reach the signal. Raises ActivityError for a signal without: it is always read in full."""
+        if self.incremental is None:
+            raise ActivityError(f"{self.name}: keeps no facts; every refresh reads all of its rows")
+        return self.incremental
 
-    def _extras(self, settings: Settings) -> Mapping[str, object]:
-        return {"extras_version": EXTRAS_VERSION, **({} if self.extras is None else self.extras(settings))}
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the views whose changes are captured for the signal; none for one that is always read in full."""
+        return () if self.incremental is None else self.incremental.sources
 
     def window_json(self, settings: Settings, as_of: datetime) -> str | None:
         """Return the `window` member for `as_of` as JSON; None where the signal has none."""
@@ -186,8 +232,8 @@ def _texts_digest(names: tuple[str, ...]) -> str:
 
 
 def plain(number: float) -> float:
-    """Return `number` without the fraction that it does not have: 5000, not 5000.0 (R4a)."""
-    return int(number) if number.is_integer() else number
+    """Return `number` without a fraction that is zero: 5000, not 5000.0."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _json(member: Mapping[str, object]) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import JSON, and_, case, cast, func, select
 
-from api.queries.explain import attention, cost, patterns
+from api.queries.explain import attention, cost, patterns, plain
 from api.queries.freshness import confirmed_as_of
 from api.queries.history import item_not_found
 from snapshots.movement import item_state
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.tables import freshness, quarantine, snapshot
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from api.queries.reader import Reader
 
 _RULES: Final[Mapping[str, Any]] = {"patterns": patterns, "cost": cost, "attention": attention}
-#: What each signal finds, in a sentence of its own.
-_FINDS: Final[Mapping[str, str]] = {
-    "patterns": "runs that show a pattern of being stuck",
-    "cost": "agents whose runs cost more than they used to",
-    "attention": "runs that ask for a person's attention",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class Item:
     @property
     def rule(self) -> Any:  # noqa: ANN401  # one of the modules above
         """The module that knows the rule of its signal."""
-        return _RULES[self.row.signal]
+        return _RULES.get(self.row.signal, plain)
 
 
 def explain(reader: Reader, tenant_id: str, fingerprint: str, now: datetime) -> dict[str, object]:
@@ -92,7 +87,7 @@ def _head(item: Item) -> dict[str, object]:
         "fingerprint": item.fingerprint,
         "signal": row.signal,
         "key": row.key,
-        "finds": _FINDS[row.signal],
+        "finds": CATALOGUE[row.signal].finds,
         "present": row.left_at is None,
         "first_seen_at": row.first_seen_at,
         "left_at": row.left_at,
