@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from snapshots.settings import Settings
+    from worker.engine.context import RefreshContext
 
 #: One tick in a thousand of the day's runs.
 _SHARE: Final = 1000

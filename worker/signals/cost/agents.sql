@@ -54,7 +54,8 @@ agent_week as (
                 when estimated_cost_usd between -1e150 and 1e150
                     then cast(
                         case
-                            when estimated_cost_usd >= 1e-307 or estimated_cost_usd <= -1e-307 then estimated_cost_usd else 0
+                            when estimated_cost_usd between -1e-307 and 1e-307 then 0
+                            else estimated_cost_usd
                         end as double precision
                     )
             end as cost,
@@ -136,7 +137,8 @@ agent_week as (
                         when estimated_cost_usd between -1e150 and 1e150
                             then cast(
                                 case
-                                    when estimated_cost_usd >= 1e-307 or estimated_cost_usd <= -1e-307 then estimated_cost_usd else 0
+                                    when estimated_cost_usd between -1e-307 and 1e-307 then 0
+                                    else estimated_cost_usd
                                 end as double precision
                             )
                     end as cost,
@@ -325,7 +327,8 @@ cross join
                         when estimated_cost_usd between -1e150 and 1e150
                             then cast(
                                 case
-                                    when estimated_cost_usd >= 1e-307 or estimated_cost_usd <= -1e-307 then estimated_cost_usd else 0
+                                    when estimated_cost_usd between -1e-307 and 1e-307 then 0
+                                    else estimated_cost_usd
                                 end as double precision
                             )
                     end as cost
