@@ -77,8 +77,10 @@ bench-reads: $(INSTALLED) ## The read layer beside a constant body and the spec'
 soak: $(INSTALLED) ## Writers and workers for 20 minutes: drift and sizes; ARGS="--minutes 1" is shorter
 	$(PYTHON) -m benchmarks.soak $(ARGS)
 
-console: ## Build the console's bundle from api/console; needs Node.js 20 or newer, which nothing else does
-	cd api/console && npm ci --silent && npm run --silent build
+console: $(INSTALLED) ## Build the console from api/console, its API types included; needs Node.js 20 or newer
+	cd api/console && npm ci --silent
+	$(PYTHON) -m api.openapi.typescript | npm --prefix api/console run --silent types
+	cd api/console && npm run --silent build
 
 pictures: $(INSTALLED) ## Take the console's pictures for the documentation from a running installation
 	$(PYTHON) -m tests.browser.pictures

@@ -34,6 +34,7 @@ from api.resources.movement import Changes, History
 from api.resources.run import Run
 from api.resources.service import Contract, Livez, Numbers, Readyz, Start
 from api.resources.session import Session
+from api.resources.signals import Signals
 from api.resources.snapshots import SignalSnapshot
 from api.resources.triage import Triage
 from snapshots.signal_catalogue import CATALOGUE
@@ -159,6 +160,7 @@ def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: Surroun
     snapshots = Snapshots(rows, around.timer, around.clock)
     for definition in CATALOGUE.values():
         app.add_route(PREFIX + definition.route, SignalSnapshot(guard, snapshots, around.clock, definition))
+    app.add_route(f"{PREFIX}/signals", Signals(guard, PREFIX))
     app.add_route(f"{PREFIX}/freshness", Freshness(guard, rows, around.clock))
     app.add_route(f"{PREFIX}/changes", Changes(guard, rows))
     app.add_route(f"{PREFIX}/history", History(guard, rows, around.clock))

@@ -6,6 +6,7 @@ are data: this package does not import the worker. Source: docs/add-a-signal.md.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import resources
 from types import MappingProxyType
@@ -55,12 +56,47 @@ class ItemColumn(BaseModel):
     unit: str = ""
 
 
+class Level(BaseModel):
+    """One level of a component: the run's value that it stands for, and its score."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    score: float = Field(gt=0, le=1)
+    value: str
+    title: str
+
+
+class Component(BaseModel):
+    """One part of a score. Its share of the score is its weight times the score of the run's level.
+
+    A component without levels has a continuous score from 0 to 1. `code` is a two-letter abbreviation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    code: str = Field(min_length=2, max_length=2)
+    levels: tuple[Level, ...] = ()
+
+
+class Kind(BaseModel):
+    """One kind of item of a signal whose items differ in kind, with the rule in one sentence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    rule: str
+
+
 class SignalDefinition(BaseModel):
     """The published face of one signal.
 
     `item_list` is the body's member that holds the items, `item_key` the members that identify one. `body` names the
     body's schema in OpenAPI. A signal with `columns` is a plain one: its body, movement and explanation follow from
     them, and `severity` names the column that rises and falls.
+
+    `explanation`, `components` and `kinds` are what a reader of the result needs. A threshold's name in braces, in
+    `explanation` or in the rule of a kind, stands for the value in the body's `parameters`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,6 +105,7 @@ class SignalDefinition(BaseModel):
     order: int
     title: str
     finds: str
+    explanation: str = ""
     route: Annotated[str, Field(pattern=r"^/[a-z][a-z0-9-]*$")]
     capability: Annotated[str, Field(pattern=r"^activity\.[a-z][a-z0-9_]*$")]
     operation: Annotated[str, Field(pattern=r"^get[A-Z][A-Za-z0-9]*$")]
@@ -81,6 +118,8 @@ class SignalDefinition(BaseModel):
     source: Literal["source_run", "source_trace"] = "source_run"
     thresholds: dict[Name, Threshold] = {}
     columns: dict[Name, ItemColumn] = {}
+    components: dict[Name, Component] = {}
+    kinds: dict[Name, Kind] = {}
 
     @property
     def is_plain(self) -> bool:
@@ -98,6 +137,14 @@ class SignalDefinition(BaseModel):
         if self.columns[self.severity or "severity"].type not in {"integer", "number"}:
             msg = f"columns.{self.severity or 'severity'}: expected a column of type integer or number"
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _texts_name_thresholds(self) -> SignalDefinition:
+        for text in (self.explanation, *(kind.rule for kind in self.kinds.values())):
+            for name in re.findall(r"{(.*?)}", text):
+                if name not in self.thresholds:
+                    raise ValueError(f"{{{name}}} in {text!r}: expected the name of a threshold")
         return self
 
     def settings(self) -> Mapping[str, Threshold]:

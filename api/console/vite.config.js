@@ -18,13 +18,13 @@ function files(folder) {
 
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
 
-/** Return the hash of all sources: a test compares it, so that nobody ships a bundle of older ones. */
+/** Return the hash of all sources; a test compares it with the committed bundle. */
 function hashOfSources() {
   const names = files(root).map((path) => relative(root, path).replaceAll("\\", "/")).sort();
   return sha256(names.map((name) => `${name}\n${sha256(readFileSync(join(root, name)))}\n`).join(""));
 }
 
-/** What the API serves, and what it was made from. */
+/** Writes the manifest: the hashes of the served files and of the sources. */
 const manifest = {
   name: "manifest",
   closeBundle() {
@@ -39,7 +39,7 @@ export default defineConfig({
   root,
   base: "/console/",
   plugins: [manifest],
-  // `npm run dev` speaks to a running installation.
+  // `npm run dev` proxies requests to a running installation.
   server: { proxy: { "/api": "http://127.0.0.1:8000" } },
   build: {
     outDir: bundle,

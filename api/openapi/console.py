@@ -33,7 +33,7 @@ SCHEME: Final = {
 _PROOF: Final = {
     "name": PROOF_HEADER,
     "in": "header",
-    "description": "Anything; asked for where a cookie is the credential.",
+    "description": "Any value; required where a cookie is the credential.",
     "schema": text(),
 }
 _LOGIN: Final[Schema] = record(
@@ -49,25 +49,25 @@ def paths(answer: Answer, errors: Errors) -> dict[str, Any]:
 
 def _session(answer: Answer, errors: Errors) -> dict[str, Any]:
     body = {"application/json": {"schema": named("Session"), "example": examples.BODIES["Session"]}}
-    done = answer("Done; Set-Cookie says so to the browser.", {}, ())
+    done = answer("Done; the response sets the cookie.", {}, ())
     any_credential: list[dict[str, list[str]]] = [{"bearer": []}, {"session": []}]
     return {
         "get": {
             "operationId": "getSession",
-            "summary": "Whom the credential speaks for, and what it may do.",
+            "summary": "The tenant and the capabilities of the credential.",
             "security": any_credential,
             "responses": {"200": answer("The answer.", body, ()), **errors((400, 401, 429, *_ANYWHERE))},
         },
         "post": {
             "operationId": "beginSession",
-            "summary": "Have the browser keep a credential in a cookie that no script can read.",
+            "summary": "Store a credential in a cookie that scripts cannot read.",
             "security": [],
             "requestBody": {"required": True, "content": {"application/json": {"schema": _LOGIN}}},
             "responses": {"204": done, **errors((400, 401, 403, 415, 429, *_ANYWHERE))},
         },
         "delete": {
             "operationId": "endSession",
-            "summary": "Have the browser forget the cookie.",
+            "summary": "Delete the cookie.",
             "security": [],
             "parameters": [_PROOF],
             "responses": {"204": done, **errors((400, 403, *_ANYWHERE))},
@@ -82,7 +82,7 @@ def _files(answer: Answer, errors: Errors) -> dict[str, Any]:
     name = {"name": "name", "in": "path", "required": True, "description": "A file.", "schema": text()}
     folder = {
         "operationId": "getConsoleFolder",
-        "summary": "The console's address without its last slash.",
+        "summary": "Redirect to /console/.",
         "security": [],
         "responses": {"308": moved, **errors(_ANYWHERE)},
     }

@@ -116,6 +116,14 @@ OPERATIONS: Final = (
         for definition in CATALOGUE.values()
     ),
     Operation(
+        "/signals",
+        "listSignals",
+        "The signals that the credential may read: route, items, columns, thresholds and explanations.",
+        "SignalList",
+        None,
+        errors=_ANY_KEY,
+    ),
+    Operation(
         "/freshness",
         "getFreshness",
         "How old each signal is.",

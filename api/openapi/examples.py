@@ -275,6 +275,43 @@ BODIES: Final[dict[str, Any]] = {
         },
         "signals_withheld": ["attention", "cost"],
     },
+    "SignalList": {
+        "signals": [
+            {
+                "name": "agent_failures",
+                "title": "Agents that fail more often",
+                "finds": "agents whose runs fail more often than before",
+                "explanation": "Lists agents with at least {min_runs} runs whose failure rate rose.",
+                "capability": "activity.agent_failures",
+                "item_list": "agents",
+                "item_key": ["agent_id"],
+                "severity": "failure_rate",
+                "period_s": 300,
+                "route": "/api/v1/activity/agent-failures",
+                "columns": [
+                    {"name": "agent_id", "type": "text", "unit": "", "description": "The agent"},
+                    {
+                        "name": "failure_rate",
+                        "type": "number",
+                        "unit": "percent",
+                        "description": "Failed runs of the last 24 hours",
+                    },
+                ],
+                "thresholds": [
+                    {
+                        "name": "min_runs",
+                        "type": "integer",
+                        "default": 10,
+                        "unit": "runs",
+                        "description": "Minimum runs of an agent",
+                        "extra": False,
+                    }
+                ],
+                "components": [],
+                "kinds": [],
+            }
+        ]
+    },
     "Freshness": {
         "signals": [
             {

@@ -23,6 +23,7 @@ from api.openapi.shapes import (
 from api.queries.run_signals import PATTERN_TYPES
 from api.queries.runs import REPEATABLE
 from api.queries.summaries import ALLOWED_DIMENSIONS, SHOWN_BUCKETS, STATES
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.signals import SIGNALS
 
 _RUN_ID: Final = text("The run.", examples=["run_7f3a"])
@@ -159,7 +160,7 @@ COST_ANALYSIS: Final = record(
 
 _SHARE: Final = number(minimum=0, maximum=1)
 CONTRIBUTIONS: Final = record(
-    dict.fromkeys(("risk", "impact", "latency", "recency", "evidence"), _SHARE),
+    dict.fromkeys(CATALOGUE["attention"].components, _SHARE),
     description="Per component; they sum to the score.",
 )
 ATTENTION_ITEM: Final = record(
@@ -286,6 +287,72 @@ FRESHNESS: Final = record(
     }
 )
 
+_TEMPLATE: Final = "A threshold's name in braces stands for its value in the body's parameters."
+_KIND_OF_VALUE: Final = ("integer", "number", "boolean")
+SIGNAL: Final = record(
+    {
+        "name": text("The name that other answers give the signal."),
+        "title": text(),
+        "finds": text("The items of the signal, as a noun phrase."),
+        "explanation": text(f"The rule in plain words. {_TEMPLATE}"),
+        "capability": text("The capability that reading it needs."),
+        "item_list": text("The body's member that holds the items."),
+        "item_key": array(text(), "The members that identify an item.", minItems=1),
+        "severity": nullable(text("The column that an item rises and falls by; null for a built-in signal.")),
+        "period_s": integer("Default seconds between refreshes.", minimum=1),
+        "route": text("The path that serves the signal."),
+        "columns": array(
+            record(
+                {
+                    "name": text(),
+                    "type": one_of(("text", "integer", "number", "boolean", "timestamp")),
+                    "unit": text("Empty for a value without a unit."),
+                    "description": text(),
+                }
+            ),
+            "The members of an item; empty where the body has a schema of its own.",
+        ),
+        "thresholds": array(
+            record(
+                {
+                    "name": text(),
+                    "type": one_of(_KIND_OF_VALUE),
+                    "default": {"type": list(_KIND_OF_VALUE)},
+                    "unit": text(),
+                    "description": text(),
+                    "extra": boolean("Stated in the body's extra_parameters, else in its parameters."),
+                }
+            ),
+            "The settings of the signal. The value in force is in the body.",
+        ),
+        "components": array(
+            record(
+                {
+                    "name": text(),
+                    "title": text(),
+                    "code": text("Two letters.", minLength=2, maxLength=2),
+                    "levels": array(
+                        record(
+                            {
+                                "score": number(minimum=0, maximum=1),
+                                "value": text("The run's value."),
+                                "title": text(),
+                            }
+                        ),
+                        "Highest first; empty for a continuous score.",
+                    ),
+                }
+            ),
+            "The parts of a score: each contributes its weight times the score of the level.",
+        ),
+        "kinds": array(
+            record({"name": text(), "title": text(), "rule": text(_TEMPLATE)}),
+            "The kinds of items, where they differ in kind.",
+        ),
+    }
+)
+SIGNAL_LIST: Final = record({"signals": array(named("Signal"))})
+
 PROBLEM: Final = record(
     {
         "type": text(),
@@ -320,6 +387,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Step": STEP,
     "Contributions": CONTRIBUTIONS,
     "Freshness": FRESHNESS,
+    "Signal": SIGNAL,
+    "SignalList": SIGNAL_LIST,
     "Session": SESSION,
     "Problem": PROBLEM,
     **plain.SCHEMAS,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The capability that each signal asks for, here as at its own endpoint (R31).
 CAPABILITIES: Final = {signal: CATALOGUE[signal].capability for signal in ("patterns", "attention", "cost")}
 #: The order of the spec, and of the patterns endpoint (R14).
-PATTERN_TYPES: Final = ("retry_loop", "step_oscillation", "tool_call_loop", "timeout_cascade")
+PATTERN_TYPES: Final = tuple(CATALOGUE["patterns"].kinds)
 
 _PATTERN_COLUMNS: Final = (
     "pattern_type",
@@ -80,7 +80,7 @@ def _patterns(run: FromClause) -> ColumnElement[Any]:
 
 def _attention(run: FromClause) -> ColumnElement[Any]:
     rows = attention_item.c
-    components = ("risk", "impact", "latency", "recency", "evidence")
+    components = CATALOGUE["attention"].components
     members = {
         "rank": rows.rank,
         "attention_score": _rounded(rows.attention_score, _SCORE),

@@ -46,6 +46,7 @@ GET /api/v1/activity/runs/RUN_ID
 GET /api/v1/activity/patterns
 GET /api/v1/activity/cost-analysis
 GET /api/v1/activity/attention-queue
+GET /api/v1/activity/signals
 GET /api/v1/activity/freshness
 GET /api/v1/activity/changes
 GET, POST /api/v1/activity/triage

@@ -113,10 +113,10 @@ def test_the_deviation_of_a_cost_is_worked_out(api: Api) -> None:
     body = explained(api, item)
 
     assert body["arithmetic"] == [
-        "current = 10 USD over 1 runs of the last day = 10 USD per run",
+        "current_cost_usd = 10 USD / 1 run of the current window = 10 USD per run",
         "z_score = (10 - 2) / 1 = 8 > 2",
-        "current = 10 > 2.9 = baseline's 95th percentile",
-        "is_anomaly: true, one of the two conditions holds",
+        "current_cost_usd = 10 > 2.9 = baseline_p95_usd",
+        "is_anomaly = true: z_score is above 2 and the cost is above the 95th percentile",
     ]
     assert body["source"] == {"checked_at": "2026-01-17T12:00:00.000000Z", "agrees": True, "differences": []}
     change(api, "update runs set estimated_cost_usd = 20 where estimated_cost_usd = 10")
@@ -134,9 +134,24 @@ def test_an_agent_without_a_baseline_says_so(api: Api) -> None:
     said = explained(api, items_of(api, "cost")[0])["arithmetic"]
 
     assert said[1:] == [
-        "z_score = 0: no run completed in the six days of the baseline",
-        "no baseline, hence no 95th percentile",
-        "is_anomaly: false, neither holds",
+        "z_score = 0: no run with a cost completed in the baseline window",
+        "baseline_p95_usd: none, since there is no baseline",
+        "is_anomaly = false: neither z_score nor the cost is above its threshold",
+    ]
+
+
+def test_an_anomaly_names_the_one_condition_that_holds(api: Api) -> None:
+    with api.owner.begin() as conn:
+        for days_ago, cost in ((0, 2), (2, 1)):
+            spend(conn, cost, days_ago)
+    publish(api, NOW, ("cost",))
+
+    said = explained(api, items_of(api, "cost")[0])["arithmetic"]
+
+    assert said[1:] == [
+        "z_score = 0: the baseline has 1 run, so it has no standard deviation",
+        "current_cost_usd = 2 > 1 = baseline_p95_usd",
+        "is_anomaly = true: the cost is above the 95th percentile",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one installation and one Chromium for all; each test has a profile of its own."""
+"""Fixtures of the browser tests: one shared installation and Chromium, one profile per test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-#: As root there is no sandbox; and the browser itself asks nobody for anything.
+#: Root has no sandbox, and the browser sends no requests of its own.
 OPTIONS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -25,12 +25,12 @@ OPTIONS: Final = (
     "--disable-sync",
     "--no-first-run",
 )
-#: Tells what the page's policy stopped.
+#: Logs violations of the content security policy.
 _WATCH_POLICY: Final = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
 """
-#: The first question of a browser without a session; Chromium writes every failed request into its log.
+#: Chromium logs every failed request; the first one of a browser without a session is expected.
 _EXPECTED: Final = "Failed to load resource: the server responded with a status of"
 PATIENCE_MS: Final = 20_000
 
@@ -49,7 +49,7 @@ def stack(private_folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Yield the machine's own Chromium; none is ever downloaded."""
+    """Yield the Chromium of the machine; no browser is downloaded."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Profile:
-    """A browser profile of its own, and all that its pages asked for, were answered and complained about."""
+    """A browser profile, with the responses, console errors and exceptions of its pages."""
 
     stack: Stack
     context: BrowserContext
@@ -68,12 +68,12 @@ class Profile:
     complaints: list[str] = field(default_factory=list)
 
     def log_in(self, key: str | None = None) -> None:
-        """Begin a session without the form."""
+        """Create a session without the form."""
         path = f"{self.stack.url}/api/v1/session"
         assert self.context.request.post(path, data={"api_key": key or self.stack.key()}).status == 204
 
     def record(self) -> list[str]:
-        """Return a list that fills with all that the API answers from now on."""
+        """Return a list that collects the bodies of all API responses from now on."""
         bodies: list[str] = []
 
         def pass_on(route: Route) -> None:
@@ -85,7 +85,7 @@ class Profile:
         return bodies
 
     def open(self, route: str = "#/") -> Page:
-        """Open a view in a new page, and wait until it shows."""
+        """Open a view in a new page and wait until it is shown."""
         page = self.context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(f"{self.stack.url}/console/{route}")
@@ -95,14 +95,14 @@ class Profile:
 
 @pytest.fixture
 def new_profile(stack: Stack, browser: Browser) -> Iterator[Callable[..., Profile]]:
-    """Return a factory of profiles; afterwards none of their pages may have complained, or asked anybody else."""
+    """Return a factory of profiles. At the end no page may have logged an error or sent a request to another host."""
     made: list[Profile] = []
 
     def make(**options: Any) -> Profile:  # noqa: ANN401  # Playwright's options
         context = browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 900}), **options)
         context.add_init_script(_WATCH_POLICY)
         profile = Profile(stack, context)
-        # Playwright takes functions of Python's own alone.
+        # Playwright accepts only Python functions as handlers.
         context.on("response", lambda answer: profile.answers.append(answer))  # noqa: PLW0108  # see above
         context.on("console", lambda message: _note(profile, message.type, message.text))
         context.on("weberror", lambda error: profile.complaints.append(str(error.error)))

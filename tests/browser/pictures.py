@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/images from a running installation: `. .activity/environment; make pictures`."""
+"""Screenshots for docs/images from a running installation: `. .activity/environment; make pictures`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.browser.conftest import CHROMIUM, OPTIONS
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-#: The console has few colours: so many, and the shades of its letters, are told apart in a file a third as large.
+#: Palette size: the console has few colours, and a palette makes a file a third as large.
 _COLOURS: Final = 128
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "images"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture: its name, the window, and which link of the overview leads there."""
+    """A screenshot: name, window size, theme, and the link of the overview that opens its view."""
 
     name: str
     width: int
@@ -45,7 +45,7 @@ PICTURES: Final = (
 
 
 def main() -> None:
-    """Take every picture."""
+    """Take every screenshot."""
     url = os.environ["ACTIVITY_URL"]  # noqa: TID251  # of the running installation
     key = os.environ["ACTIVITY_KEY"]  # noqa: TID251  # of the running installation
     FOLDER.mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def small(png: bytes) -> bytes:
-    """Return a picture of the console with a palette of its own, as few bytes as that takes."""
+    """Return a screenshot as a PNG with an own palette, as small as possible."""
     with Image.open(io.BytesIO(png)) as picture:
         reduced = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
     written = io.BytesIO()
@@ -79,7 +79,7 @@ def _open(browser: Browser, url: str, key: str, picture: Picture) -> Page:
     context.request.post(f"{url}/api/v1/session", data={"api_key": key})
     page = context.new_page()
     page.goto(f"{url}/console/")
-    # Small lines need a second refresh.
+    # Sparklines need a second refresh.
     for selector in ("#queue .item", "#cost .agent", "#patterns .card", "#queue .spark"):
         page.wait_for_selector(selector, timeout=_PATIENCE_MS)
     if picture.link is not None:

@@ -1,4 +1,4 @@
-"""A whole installation with demo data, as a newcomer has it, and what a test does to it."""
+"""An installation with demo data, and the actions of tests on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 OTHER_TENANT: Final = "globex-research"
-#: Two signals of a test's own should follow within seconds.
+#: Short periods, so that tests wait seconds for a refresh.
 _SETTINGS: Final = {
     "ACTIVITY_PATTERNS_PERIOD_S": "2",
     "ACTIVITY_COST_PERIOD_S": "2",
@@ -39,10 +39,10 @@ _PATIENCE_S: Final = 60.0
 
 
 class Stack:
-    """A running installation: its address, its keys, its database as the owner sees it."""
+    """A running installation: URL, keys, and the database as its owner."""
 
     def __init__(self, up: Up) -> None:
-        """Take one that was started; it is ready afterwards."""
+        """Wait until the started installation is ready."""
         self._up = up
         ready = up.ready()
         self.url = str(ready["url"]).rstrip("/")
@@ -79,7 +79,7 @@ class Stack:
             return set(conn.execute(asked, {"tenant": tenant}).scalars())
 
     def plant(self, tenant: str) -> str:
-        """Add a run that violates, retries and repeats, of an agent that costs far more today; return its id."""
+        """Add a run for all three signals, of an agent with a baseline; return its id."""
         now = datetime.now(UTC) - timedelta(minutes=5)
         with self._engine.begin() as conn:
             return _plant(conn, tenant, now)
@@ -98,14 +98,14 @@ class Stack:
             return [insert_run(conn, **{**owner, **times, **columns}) for _ in range(3)]
 
     def remove(self, tenant: str) -> None:
-        """Take every run of a tenant away again."""
+        """Delete every run of a tenant."""
         with self._engine.begin() as conn:
             for name in ("aos_traces", "runs"):
                 conn.execute(text(f"delete from public.{name} where tenant_id = :tenant"), {"tenant": tenant})  # noqa: S608  # two names
 
     @contextmanager
     def stopped_worker(self) -> Iterator[None]:
-        """Hold the worker still."""
+        """Suspend the worker."""
         family = self._worker()
         for process in family:
             process.send_signal(signal.SIGSTOP)
@@ -116,14 +116,14 @@ class Stack:
                 process.send_signal(signal.SIGCONT)
 
     def age(self, by: timedelta) -> None:
-        """Let every signal be confirmed so long ago: what passes while the worker stands still."""
+        """Move the last refresh of every signal into the past."""
         with self._engine.begin() as conn:
             conn.execute(
                 update(freshness).values(verified_at=freshness.c.verified_at - by, as_of=freshness.c.as_of - by)
             )
 
     def forget(self, name: str) -> None:
-        """Let a signal be one that was never computed."""
+        """Delete the freshness of a signal, as if it had never been computed."""
         with self._engine.begin() as conn:
             conn.execute(delete(freshness).where(freshness.c.signal == name))
 
@@ -138,7 +138,7 @@ class Stack:
                 time.sleep(0.1)
 
     def close(self) -> None:
-        """Let go of the database, and end the installation."""
+        """Close the database connections and stop the installation."""
         self._engine.dispose()
         self._up.stop()
 

@@ -24,6 +24,7 @@ _PLAIN: Final = (
     f"{_RUNS}/by-dimension?dim=agent_id&state=COMPLETED",
     f"{PREFIX}/summary/by-status",
     f"{PREFIX}/attention-queue?limit=100",
+    f"{PREFIX}/signals",
     f"{PREFIX}/freshness",
     *SNAPSHOT_PATHS.values(),
 )

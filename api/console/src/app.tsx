@@ -1,12 +1,12 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { ApiError, read, write } from "./api";
-import { PageContext, type Page } from "./context";
+import { ApiError, read, write, type Problem } from "./api";
+import { PageContext, PATHS, type Page } from "./context";
 import { useShortcuts, type Shortcut } from "./keys";
 import { forgetAll, onSessionLost, refreshAll } from "./poll";
 import { runHref, useRoute, type Route } from "./route";
 import { setTheme, theme, type Theme } from "./settings";
-import type { Problem, Session } from "./types";
+import type { Session, Signal, SignalList } from "./openapi";
 import { jumpTo, step } from "./ui/focus";
 import { Logo } from "./ui/logo";
 import { NoticeBar, pressUndo, type Notice } from "./ui/notice";
@@ -21,11 +21,11 @@ import { RunView } from "./views/run";
 import { RunsView } from "./views/runs";
 import { press } from "./views/triage";
 
-type Entry = { kind: "asking" } | { kind: "out"; hasEnded: boolean } | { kind: "in"; session: Session } | { kind: "failed"; problem: Problem };
+type Entry = { kind: "asking" } | { kind: "out"; hasEnded: boolean } | { kind: "in"; session: Session; signals: Signal[] } | { kind: "failed"; problem: Problem };
 
 const RETRY_MS = 3000;
 
-/** The console: the way in, then the page. */
+/** The console: the login form, then the page. */
 export function App(): JSX.Element {
   const [entry, setEntry] = useState<Entry>({ kind: "asking" });
   useEffect(() => {
@@ -34,8 +34,8 @@ export function App(): JSX.Element {
       setEntry({ kind: "out", hasEnded: true });
     });
     const ask = (): void => {
-      void read<Session>("/session").then(
-        (answer) => answer.body && setEntry({ kind: "in", session: answer.body }),
+      void entered().then(
+        setEntry,
         (ex: unknown) => {
           if (!(ex instanceof ApiError)) throw ex;
           if (ex.problem.status === 401) setEntry({ kind: "out", hasEnded: false });
@@ -54,12 +54,18 @@ export function App(): JSX.Element {
       setEntry({ kind: "out", hasEnded: false });
     });
   };
-  if (entry.kind === "in") return <Shell session={entry.session} onLeave={leave} />;
-  if (entry.kind === "out") return <Login hasEnded={entry.hasEnded} onSession={(session) => setEntry({ kind: "in", session })} />;
+  if (entry.kind === "in") return <Shell session={entry.session} signals={entry.signals} onLeave={leave} />;
+  if (entry.kind === "out") return <Login hasEnded={entry.hasEnded} onSession={() => entered().then(setEntry)} />;
   return <main class="login">{entry.kind === "failed" ? <Trouble problem={entry.problem} hasData={false} /> : <Loading />}</main>;
 }
 
-function Shell({ session, onLeave }: { session: Session; onLeave: () => void }): JSX.Element {
+/** Return the session and the signal catalogue of the cookie's key. */
+async function entered(): Promise<Entry> {
+  const [session, catalogue] = await Promise.all([read<Session>("/session"), read<SignalList>(PATHS.signals)]);
+  return session.body && catalogue.body ? { kind: "in", session: session.body, signals: catalogue.body.signals } : { kind: "out", hasEnded: false };
+}
+
+function Shell({ session, signals, onLeave }: { session: Session; signals: Signal[]; onLeave: () => void }): JSX.Element {
   const route = useRoute();
   const [isHelping, setHelping] = useState(false);
   const [look, setLook] = useState<Theme>(theme());
@@ -67,7 +73,10 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
   const [isOpen, setOpen] = useState(false);
   const search = useRef<HTMLInputElement>(null);
   const main = useRef<HTMLElement>(null);
-  const page = useMemo<Page>(() => ({ session, can: (capability) => session.capabilities.includes(capability), announce: (words, undo) => setNotice({ words, undo: undo ?? null }) }), [session]);
+  const page = useMemo<Page>(
+    () => ({ session, signals, can: (capability) => session.capabilities.includes(capability), announce: (words, undo) => setNotice({ words, undo: undo ?? null }) }),
+    [session, signals],
+  );
   const turn = (): void => {
     const next: Record<Theme, Theme> = { auto: "dark", dark: "light", light: "auto" };
     setLook(next[look]);
@@ -84,24 +93,24 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
   const shortcuts: Shortcut[] = [
     { keys: "j", words: "Next item", run: () => step(1) },
     { keys: "k", words: "Previous item", run: () => step(-1) },
-    { keys: "/", words: "Find a run", run: find },
-    { keys: "g o", words: "Go to the overview", run: () => (location.hash = "#/") },
-    { keys: "g q", words: "Go to the queue", run: go("queue") },
-    { keys: "g p", words: "Go to the patterns", run: go("patterns") },
-    { keys: "g c", words: "Go to the cost", run: go("cost") },
-    { keys: "g r", words: "Go to the runs", run: () => (location.hash = "#/runs") },
-    { keys: "g h", words: "Go to the changes", run: () => (location.hash = "#/changes") },
+    { keys: "/", words: "Find a run by id", run: find },
+    { keys: "g o", words: "Go to overview", run: () => (location.hash = "#/") },
+    { keys: "g q", words: "Go to queue", run: go("queue") },
+    { keys: "g p", words: "Go to patterns", run: go("patterns") },
+    { keys: "g c", words: "Go to cost", run: go("cost") },
+    { keys: "g r", words: "Go to runs", run: () => (location.hash = "#/runs") },
+    { keys: "g h", words: "Go to changes", run: () => (location.hash = "#/changes") },
     ...(page.can("activity.triage")
       ? [
-          { keys: "a", words: "Acknowledge the item", run: () => press("a") },
-          { keys: "s", words: "Snooze the item for an hour", run: () => press("s") },
-          { keys: "e", words: "Decide more about the item", run: () => press("e") },
-          { keys: "u", words: "Undo what was just decided", run: pressUndo },
+          { keys: "a", words: "Acknowledge", run: () => press("a") },
+          { keys: "s", words: "Snooze for 1 hour", run: () => press("s") },
+          { keys: "e", words: "More triage options", run: () => press("e") },
+          { keys: "u", words: "Undo the last decision", run: pressUndo },
         ]
       : []),
     { keys: "r", words: "Refresh now", run: refreshAll },
-    { keys: "t", words: "Light or dark", run: turn },
-    { keys: "?", words: "Show this help", run: () => setHelping(true) },
+    { keys: "t", words: "Change the theme", run: turn },
+    { keys: "?", words: "Show help", run: () => setHelping(true) },
   ];
   useShortcuts(shortcuts);
   useTitle(route, session);
@@ -117,7 +126,7 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
           main.current?.focus();
         }}
       >
-        Skip to the content
+        Skip to content
       </a>
       <header class={`top ${isOpen ? "is-open" : ""}`}>
         <a class="brand" href="#/">
@@ -136,17 +145,17 @@ function Shell({ session, onLeave }: { session: Session; onLeave: () => void }):
           </a>
         </nav>
         <Find field={search} />
-        <span class="tenant" title="The tenant that your key names">
+        <span class="tenant" title="Tenant of this key">
           {session.tenant_id}
         </span>
         <button type="button" class="menu-button" aria-expanded={isOpen} aria-controls="top-tools" onClick={() => setOpen(!isOpen)}>
           Menu
         </button>
         <div class="top-tools" id="top-tools">
-          <button type="button" onClick={turn} aria-label={`Theme: ${look}. Change it`} title="Light or dark (t)">
+          <button type="button" onClick={turn} aria-label={`Theme: ${look}. Change theme`} title="Change the theme (t)">
             {look === "auto" ? "Auto" : look === "dark" ? "Dark" : "Light"}
           </button>
-          <button type="button" onClick={() => setHelping(true)} aria-label="Help" title="Keys and meanings (?)">
+          <button type="button" onClick={() => setHelping(true)} aria-label="Help" title="Help (?)">
             ?
           </button>
           <button type="button" onClick={onLeave}>
@@ -177,9 +186,9 @@ function View({ route }: { route: Route }): JSX.Element {
 function NoSuchView({ route }: { route: Route }): JSX.Element {
   return (
     <article class="detail">
-      <h1 tabIndex={-1}>No such view</h1>
-      <Empty title="The console has nothing at this address" tone="plain">
-        <code>#{route.id}</code> leads nowhere. <a href="#/">Back to the overview</a>
+      <h1 tabIndex={-1}>Page not found</h1>
+      <Empty title="The console has no page at this URL" tone="plain">
+        <code>#{route.id}</code> does not exist. <a href="#/">Back to the overview</a>
       </Empty>
     </article>
   );
@@ -196,7 +205,7 @@ function Find({ field }: { field: { current: HTMLInputElement | null } }): JSX.E
   };
   return (
     <form class="find" role="search" onSubmit={open}>
-      <input ref={field} type="search" aria-label="Open a run by its id" placeholder="Run id" spellcheck={false} autocomplete="off" />
+      <input ref={field} type="search" aria-label="Open a run by id" placeholder="Run id" spellcheck={false} autocomplete="off" />
       <kbd aria-hidden="true">/</kbd>
     </form>
   );
@@ -204,13 +213,13 @@ function Find({ field }: { field: { current: HTMLInputElement | null } }): JSX.E
 
 function useTitle(route: Route, session: Session): void {
   useEffect(() => {
-    const named = { unknown: "No such view", runs: "Runs", changes: "Changes", overview: session.tenant_id, run: route.id, agent: route.id };
+    const named = { unknown: "Page not found", runs: "Runs", changes: "Changes", overview: session.tenant_id, run: route.id, agent: route.id };
     const where = named[route.view];
     document.title = `${where} · Activity Signals`;
   }, [route.view, route.id, session.tenant_id]);
 }
 
-/** Put the keyboard at the start of a view that was just opened, as a page load would. */
+/** Move the focus to the start of a view that was just opened, as a page load does. */
 function useArrival(route: Route, main: { current: HTMLElement | null }): void {
   const isFirst = useRef(true);
   useEffect(() => {

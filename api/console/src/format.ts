@@ -1,4 +1,4 @@
-/** Numbers, times and names as people read them. */
+/** Formats of numbers, times and names. */
 
 const dollars = new Map<number, Intl.NumberFormat>();
 
@@ -50,12 +50,15 @@ export function span(ms: number | null | undefined): string {
   return rest && next && first < 10 ? `${first} ${unit} ${rest} ${next[1]}` : `${first} ${unit}`;
 }
 
-/** Return how long ago something was, in the largest unit. */
+/** Return an age in its largest unit. */
 export function ago(ms: number): string {
   if (ms < 5000) return "just now";
   const [size, unit] = UNITS.find(([each]) => ms >= each) ?? [1000, "s"];
   return `${Math.floor(ms / size)} ${unit} ago`;
 }
+
+/** Return an age as an adjective, such as "2 min old". */
+export const old = (ms: number): string => (ms < 5000 ? `${Math.floor(ms / 1000)} s old` : ago(ms).replace(/ago$/, "old"));
 
 const sameDay = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const otherDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

@@ -1,4 +1,4 @@
-/** Single-key shortcuts; they can be switched off (WCAG 2.1.4), and never act while somebody types. */
+/** Single-key shortcuts. They can be switched off (WCAG 2.1.4) and are ignored while the focus is in a text field. */
 import { useEffect } from "preact/hooks";
 import { hasShortcuts } from "./settings";
 

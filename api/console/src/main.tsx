@@ -6,7 +6,7 @@ import "./style.css";
 applyTheme(theme());
 const place = document.getElementById("console");
 if (place) {
-  // What the page showed before its script was there.
+  // The placeholder that the page shows while the script loads.
   place.textContent = "";
   render(<App />, place);
 }

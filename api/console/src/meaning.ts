@@ -1,6 +1,6 @@
-/** What the signals mean, in words: the levels behind a contribution, and what each pattern found. */
-import { count, decimal, plural, span } from "./format";
-import type { Component, Contributions, Pattern, SignalName, Waste } from "./types";
+/** The words of the signal catalogue, and the presentation of the values that bodies hold. */
+import { count, decimal, plural, span, words } from "./format";
+import type { Contributions, Pattern, PatternRun, RunSignals, Signal } from "./openapi";
 
 export type Tone = "critical" | "warning" | "notice" | "good" | "plain";
 
@@ -9,106 +9,93 @@ export interface Label {
   tone: Tone;
 }
 
-/** The scores of each component, from the definition: `docs/signals.md`. */
-const LEVELS: Record<Component, [number, Label][]> = {
-  risk: [
-    [1, { words: "Violated", tone: "critical" }],
-    [0.8, { words: "At risk", tone: "warning" }],
-    [0.5, { words: "Near threshold", tone: "notice" }],
-  ],
-  impact: [
-    [0.8, { words: "Policy violation", tone: "critical" }],
-    [0.6, { words: "Incident", tone: "warning" }],
-  ],
-  latency: [
-    [1, { words: "Stalled", tone: "warning" }],
-    [0.5, { words: "Slow", tone: "notice" }],
-  ],
-  evidence: [
-    [1, { words: "Evidence missing", tone: "warning" }],
-    [0.5, { words: "Evidence degraded", tone: "notice" }],
-  ],
-  recency: [],
-};
+export type Parameters = Record<string, unknown>;
 
-export const COMPONENT_WORDS: Record<Component, string> = {
-  risk: "Risk",
-  impact: "Impact",
-  latency: "Latency",
-  recency: "Recency",
-  evidence: "Evidence",
-};
-
-/** Two letters for each component, where a word has no room. */
-export const COMPONENT_CODES: Record<Component, string> = { risk: "Ri", impact: "Im", latency: "La", recency: "Re", evidence: "Ev" };
-
-/** The weights that the definition froze, for answers that do not state them. */
-export const WEIGHTS: Contributions = { risk: 0.35, impact: 0.25, latency: 0.15, recency: 0.15, evidence: 0.1 };
-/** The largest score that the definition allows. */
-export const MOST = 0.95;
-
-/** Return the level that a component's contribution stands for. */
-export function levelOf(component: Component, contribution: number, weights: Contributions = WEIGHTS): Label {
-  const score = weights[component] > 0 ? contribution / weights[component] : 0;
-  const found = LEVELS[component].find(([level]) => Math.abs(score - level) < 0.02);
-  return found ? found[1] : { words: COMPONENT_WORDS[component], tone: "notice" };
+/** The members of any snapshot that state what it was computed with. */
+export interface Stated {
+  parameters?: Parameters;
+  extra_parameters?: Parameters;
 }
 
-export const SIGNAL_WORDS: Record<SignalName, string> = { attention: "Attention", patterns: "Patterns", cost: "Cost" };
+/** Return `text` with each threshold's name in braces replaced by its value in `body`, or its default before there is a body. */
+export function fill(text: string, signal: Signal, body: Stated | null | undefined): string {
+  return text.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const value = body?.parameters?.[name] ?? body?.extra_parameters?.[name] ?? signal.thresholds.find((each) => each.name === name)?.default;
+    return typeof value === "number" ? count(value) : String(value);
+  });
+}
 
-export const PATTERN_WORDS: Record<string, string> = {
-  retry_loop: "Retry loop",
-  step_oscillation: "Repeated step",
-  tool_call_loop: "Tool-call loop",
-  timeout_cascade: "Timeout cascade",
-};
+export type Component = Signal["components"][number] & { name: keyof Contributions };
 
-/** What each pattern is, in a sentence. */
-export const PATTERN_RULES: Record<string, string> = {
-  retry_loop: "The retries of all steps of a run add up to 3 or more.",
-  step_oscillation: "The same skill follows itself, 3 times or more in a run.",
-  tool_call_loop: "One trace uses the same skill 3 times or more, at any distance.",
-  timeout_cascade: "Two or more steps of a run were slow.",
-};
+/** Return the components of the attention score, in the order of the sum. */
+export const componentsOf = (signal: Signal | undefined): Component[] => (signal?.components ?? []) as Component[];
 
-type Details = Record<string, unknown>;
-const number = (details: Details, name: string): number | null => (typeof details[name] === "number" ? (details[name] as number) : null);
+/** Return the weights that a queue states. */
+export const weightsOf = (body: Stated | null): Contributions | undefined => body?.parameters?.["weights"] as Contributions | undefined;
 
-/** Return what a pattern's entry found, in a sentence. */
-export function finding(pattern: Pattern): string {
-  const { details } = pattern;
-  switch (pattern.pattern_type) {
+/** Return the largest score that levels and weights allow. */
+export function largestScore(components: Component[], weights: Contributions | undefined): number {
+  const most = components.map(({ name, levels }) => (weights?.[name] ?? 0) * (levels.length ? Math.max(...levels.map((level) => level.score)) : 1));
+  return most.reduce((sum, each) => sum + each, 0) || 1;
+}
+
+/** Contributions are rounded; levels are further apart than this. */
+const TOLERANCE = 0.02;
+
+/** Return the level that a component's contribution stands for, or the component's title where it has no level. */
+export function levelOf(component: Component, contribution: number, weights: Contributions | undefined): Label {
+  const score = contribution / (weights?.[component.name] ?? Number.NaN);
+  const level = component.levels.find((each) => Math.abs(each.score - score) < TOLERANCE);
+  return level ? { words: level.title, tone: levelTone(level.value) } : { words: component.title, tone: "notice" };
+}
+
+/** Return the title of a kind of item. */
+export const kindTitle = (signal: Signal | undefined, kind: string): string => signal?.kinds.find((each) => each.name === kind)?.title ?? words(kind);
+
+/** Return the rule of a kind of item, with the thresholds of `body`. */
+export function ruleOf(signal: Signal | undefined, kind: string, body: Stated | null): string {
+  const rule = signal?.kinds.find((each) => each.name === kind)?.rule;
+  return signal && rule ? fill(rule, signal, body) : "";
+}
+
+/** Return the evidence of a pattern's entry, in a sentence. */
+export function finding({ pattern_type: type, details }: Pattern, body: Stated): string {
+  const depth = details.loop_depth ?? 0;
+  switch (type) {
     case "retry_loop":
-      return `${decimal(number(details, "avg_retries"))} retries per run; one step up to ${plural(number(details, "max_step_retries") ?? 0, "time")}.`;
+      return `${decimal(details.avg_retries)} retries per run; up to ${plural(details.max_step_retries ?? 0, "retry", "retries")} of one step.`;
     case "step_oscillation":
-      return `Followed itself ${plural(number(details, "oscillation_count") ?? 0, "time")} in the strongest run.`;
+      return `Repeated back to back ${plural(details.oscillation_count ?? 0, "time")} in the worst run.`;
     case "tool_call_loop":
-      return `Used ${plural(number(details, "loop_depth") ?? 0, "time")} in one trace${number(details, "loop_depth") === 5 ? " or more" : ""}.`;
+      // The depth is counted up to this.
+      return `Used ${plural(depth, "time")}${depth === body.parameters?.["loop_window_steps"] ? " or more" : ""} in one trace.`;
     case "timeout_cascade":
-      return `${plural(number(details, "slow_step_count") ?? 0, "slow step")}, ${span(number(details, "avg_duration_ms"))} each on average.`;
+      return `${plural(details.slow_step_count ?? 0, "slow step")} in the worst run, ${span(details.avg_duration_ms)} on average.`;
     default:
       return "";
   }
 }
 
-/** Return what a run's row of a pattern found. */
-export function evidence(row: Details): string {
+/** Return the evidence of one run of a pattern, in a sentence. */
+export function evidence(row: NonNullable<RunSignals["patterns"]>[number]): string {
   const parts = [
-    number(row, "total_retries") !== null && `${plural(number(row, "total_retries") ?? 0, "retry", "retries")} over ${plural(number(row, "retry_count") ?? 0, "step")}`,
-    number(row, "oscillation_count") !== null && `followed itself ${plural(number(row, "oscillation_count") ?? 0, "time")}`,
-    number(row, "loop_depth") !== null && `used ${plural(number(row, "loop_depth") ?? 0, "time")} in one trace`,
-    number(row, "slow_step_count") !== null && `${plural(number(row, "slow_step_count") ?? 0, "slow step")}, ${span(number(row, "avg_duration_ms"))} each`,
+    row.total_retries !== undefined && `${plural(row.total_retries, "retry", "retries")} in ${plural(row.retry_count ?? 0, "step")}`,
+    row.oscillation_count !== undefined && `Repeated back to back ${plural(row.oscillation_count, "time")}`,
+    row.loop_depth !== undefined && `Used ${plural(row.loop_depth, "time")} in one trace`,
+    row.slow_step_count !== undefined && `${plural(row.slow_step_count, "slow step")}, ${span(row.avg_duration_ms)} on average`,
   ];
-  return parts.filter(Boolean).join(", ");
+  return `${parts.filter(Boolean).join(", ")}.`;
 }
 
-/** Return what the repeats beyond the first say, where the API tells. */
+export type Waste = Pick<PatternRun, "cycle" | "outcome_stable" | "after_error" | "wasted_ms" | "wasted_cost_usd" | "share_of_run">;
+
+/** Return remarks on the repeats after the first use. */
 export function remarks(waste: Waste): string[] {
   const found: string[] = [];
   if (waste.cycle) found.push(`Cycle of ${waste.cycle.skills.join(" → ")}, ${count(waste.cycle.repeats)} times`);
-  if (waste.outcome_stable === true) found.push("Every repeat ended alike");
-  if (waste.outcome_stable === false) found.push("Outcomes vary: it may be polling");
-  if (waste.after_error) found.push("Began after an error");
+  if (waste.outcome_stable === true) found.push("All repeats had the same outcome");
+  if (waste.outcome_stable === false) found.push("Outcomes differ: this may be polling");
+  if (waste.after_error) found.push("Started after an error");
   return found;
 }
 
@@ -137,5 +124,6 @@ const LEVEL_TONES: Record<string, Tone> = {
   OK: "good", SLOW: "notice", STALLED: "warning",
   FLOWING: "good", DEGRADED: "notice", MISSING: "warning",
   VERIFIED: "good", UNKNOWN: "plain", FAILED: "critical",
+  "policy violation": "critical", incident: "warning",
 };
 export const levelTone = (level: string | null): Tone => LEVEL_TONES[level ?? ""] ?? "plain";

@@ -1,7 +1,6 @@
-/** Pages that follow a first one, asked for on demand. */
+/** Pagination: pages after the first, loaded on demand. */
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, read } from "./api";
-import type { Problem } from "./types";
+import { ApiError, read, type Problem } from "./api";
 
 export interface Pages<Item> {
   items: Item[];
@@ -17,10 +16,10 @@ interface Reading<Body, Item> {
   pathOf: (cursor: string) => string;
 }
 
-/** Return the items of `first` and of the pages that were asked for since. */
+/** Return the items of `first` and of the pages loaded since. */
 export function usePages<Body, Item>(first: Body, { itemsOf, nextOf, pathOf }: Reading<Body, Item>): Pages<Item> {
   const [more, setMore] = useState<{ items: Item[]; next: string | null; problem: Problem | null }>({ items: [], next: null, problem: null });
-  // A page that was asked for anew may have moved: what follows it is asked for again on demand.
+  // After a new first page the following pages may have shifted: they are loaded again on demand.
   useEffect(() => setMore({ items: [], next: null, problem: null }), [nextOf(first)]);
   const next = more.items.length ? more.next : nextOf(first);
   const load = (): void => {

@@ -1,7 +1,6 @@
-/** Answers that are asked for again and again, one request for everybody who looks at the same path. */
+/** Polling: one request per path, shared by all components that show it. */
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, read } from "./api";
-import type { Problem } from "./types";
+import { ApiError, read, type Problem } from "./api";
 
 const LONGEST_PAUSE_MS = 60_000;
 
@@ -10,9 +9,9 @@ export interface Polled<Body> {
   problem: Problem | null;
   stale: boolean;
   verifiedAt: string | null;
-  /** When it is asked for again after a failure, by this machine's clock. */
+  /** Time of the next attempt after a failure, by this machine's clock. */
   retryAt: number | null;
-  /** When it was last answered, by this machine's clock. */
+  /** Time of the last response, by this machine's clock. */
   answeredAt: number | null;
 }
 
@@ -26,7 +25,7 @@ class Poll {
   private etag: string | null = null;
   private timer: number | undefined;
   private failures = 0;
-  private underWay: AbortController | null = null;
+  private pending: AbortController | null = null;
 
   constructor(
     private readonly path: string,
@@ -35,41 +34,41 @@ class Poll {
 
   listen(listener: Listener): () => void {
     this.listeners.add(listener);
-    if (this.listeners.size === 1) this.ask();
+    if (this.listeners.size === 1) this.requestNow();
     return () => {
       this.listeners.delete(listener);
       if (this.listeners.size === 0) this.stop();
     };
   }
 
-  /** Ask at once, unless nobody looks. */
-  ask(): void {
+  /** Send a request now, unless no component listens or the tab is hidden. */
+  requestNow(): void {
     window.clearTimeout(this.timer);
-    if (this.listeners.size === 0 || document.hidden || this.underWay) return;
+    if (this.listeners.size === 0 || document.hidden || this.pending) return;
     void this.request();
   }
 
   stop(): void {
     window.clearTimeout(this.timer);
-    this.underWay?.abort();
-    this.underWay = null;
+    this.pending?.abort();
+    this.pending = null;
   }
 
   private async request(): Promise<void> {
-    const mine = (this.underWay = new AbortController());
+    const mine = (this.pending = new AbortController());
     try {
       const answer = await read<unknown>(this.path, this.state.data === null ? null : this.etag, mine.signal);
       if (mine.signal.aborted) return;
       this.failures = 0;
       this.etag = answer.etag;
       const data = answer.body ?? this.state.data;
-      this.tell({ data, problem: null, stale: answer.stale ?? false, verifiedAt: answer.verifiedAt, retryAt: null, answeredAt: Date.now() });
-      this.again(this.periodMs);
+      this.notify({ data, problem: null, stale: answer.stale ?? false, verifiedAt: answer.verifiedAt, retryAt: null, answeredAt: Date.now() });
+      this.schedule(this.periodMs);
     } catch (ex) {
       if (mine.signal.aborted) return;
       this.fail(ex);
     } finally {
-      if (this.underWay === mine) this.underWay = null;
+      if (this.pending === mine) this.pending = null;
     }
   }
 
@@ -81,20 +80,20 @@ class Poll {
     }
     this.failures += 1;
     const pause = Math.min(LONGEST_PAUSE_MS, Math.max(1000 * 2 ** this.failures, 1000 * (ex.problem.retry_after_s ?? 0)));
-    this.again(pause);
-    // Busy for a moment is nothing to tell anybody of.
+    this.schedule(pause);
+    // A first overload is not shown: it usually passes.
     if (ex.problem.error === "overloaded" && this.failures === 1) return;
-    // What is gone for good is not shown any longer; what cannot be asked for stays, with its age.
+    // After 403 and 404 the data is gone; after other errors the last known data stays, with its age.
     const data = [403, 404].includes(ex.problem.status) ? null : this.state.data;
-    this.tell({ ...this.state, data, problem: ex.problem, retryAt: Date.now() + pause });
+    this.notify({ ...this.state, data, problem: ex.problem, retryAt: Date.now() + pause });
   }
 
-  private again(pauseMs: number): void {
+  private schedule(pauseMs: number): void {
     window.clearTimeout(this.timer);
-    if (!document.hidden) this.timer = window.setTimeout(() => this.ask(), pauseMs);
+    if (!document.hidden) this.timer = window.setTimeout(() => this.requestNow(), pauseMs);
   }
 
-  private tell(state: Polled<unknown>): void {
+  private notify(state: Polled<unknown>): void {
     this.state = state;
     for (const listener of this.listeners) listener();
   }
@@ -108,12 +107,12 @@ export function onSessionLost(listener: () => void): void {
   lost = listener;
 }
 
-/** Ask for everything that is looked at, now. */
+/** Send a request for every path that is shown. */
 export function refreshAll(): void {
-  for (const poll of polls.values()) poll.ask();
+  for (const poll of polls.values()) poll.requestNow();
 }
 
-/** Forget every answer: they belong to the session that ended. */
+/** Drop all data: it belongs to the session that ended. */
 export function forgetAll(): void {
   for (const poll of polls.values()) poll.stop();
   polls.clear();
@@ -124,14 +123,19 @@ document.addEventListener("visibilitychange", () => {
 });
 window.addEventListener("online", refreshAll);
 
-/** Return the answer at `path`, asked for every `periodMs` while the page is visible; a null path asks for nothing. */
+/** Return the data at `path`, polled every `periodMs` while the page is visible; nothing for a null path. */
 export function usePoll<Body>(path: string | null, periodMs: number): Polled<Body> {
+  return usePolls<Body>(path === null ? [] : [path], periodMs)[0] ?? NOTHING;
+}
+
+/** Return the data at each of `paths`, as `usePoll` does. */
+export function usePolls<Body>(paths: string[], periodMs: number): Polled<Body>[] {
   const [, redraw] = useState(0);
   useEffect(() => {
-    if (path === null) return undefined;
-    return pollOf(path, periodMs).listen(() => redraw((count) => count + 1));
-  }, [path, periodMs]);
-  return (path === null ? NOTHING : pollOf(path, periodMs).state) as Polled<Body>;
+    const stops = paths.map((path) => pollOf(path, periodMs).listen(() => redraw((count) => count + 1)));
+    return () => stops.forEach((stop) => stop());
+  }, [paths.join(" "), periodMs]);
+  return paths.map((path) => pollOf(path, periodMs).state as Polled<Body>);
 }
 
 function pollOf(path: string, periodMs: number): Poll {

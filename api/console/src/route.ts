@@ -1,4 +1,4 @@
-/** Where the reader is: after the `#`, so that ids reach no log of a server, and every view has an address. */
+/** Routes after the `#` of the URL, so that ids reach no server log and every view has a URL. */
 import { useEffect, useState } from "preact/hooks";
 
 export interface Route {
@@ -55,7 +55,7 @@ export function useRoute(): Route {
   return parse(hash);
 }
 
-/** Change parameters of the present address; null takes one out. Filters replace the entry, so that Back leaves the view. */
+/** Change query parameters of the URL; null removes one. The history entry is replaced, so that Back leaves the view. */
 export function setQuery(changes: Record<string, string | string[] | null>): void {
   const [path, words] = split(location.hash.replace(/^#/, ""));
   const query = new URLSearchParams(words);

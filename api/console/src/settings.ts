@@ -1,4 +1,4 @@
-/** What the reader chose on this machine. Never a key: those are in a cookie that no script can read. */
+/** Preferences of the user in localStorage. Never a key: it is in a cookie that scripts cannot read. */
 
 export type Theme = "auto" | "light" | "dark";
 
@@ -14,7 +14,7 @@ const keep = (name: string, value: string): void => {
   try {
     localStorage.setItem(`activity-${name}`, value);
   } catch {
-    // A browser that keeps nothing asks again next time.
+    // Without storage the preference lasts until the page is closed.
   }
 };
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from api.queries.explain.wording import plain
 from snapshots.items import attention_item
+from snapshots.signal_catalogue import CATALOGUE
 from snapshots.source import tenant_run
 
 if TYPE_CHECKING:
@@ -17,15 +18,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row, Select
 
-#: The levels of each component with their score, as the rule reads a run.
-LEVELS: Final[Mapping[str, Mapping[Decimal, str]]] = {
-    "risk": {Decimal("1.0"): "VIOLATED", Decimal("0.8"): "AT_RISK", Decimal("0.5"): "NEAR_THRESHOLD"},
-    "impact": {Decimal("0.8"): "policy violation", Decimal("0.6"): "incident"},
-    "latency": {Decimal("1.0"): "STALLED", Decimal("0.5"): "SLOW"},
-    "evidence": {Decimal("1.0"): "MISSING", Decimal("0.5"): "DEGRADED"},
+#: In the order of the rule's sum.
+_COMPONENTS: Final = CATALOGUE["attention"].components
+#: The levels of each component by their score.
+_LEVELS: Final[Mapping[str, Mapping[Decimal, str]]] = {
+    name: {Decimal(repr(level.score)): level.value for level in component.levels}
+    for name, component in _COMPONENTS.items()
 }
-#: The order of the rule's sum.
-COMPONENTS: Final = ("risk", "impact", "latency", "recency", "evidence")
 _NONE: Final = "none"
 
 
@@ -49,7 +48,7 @@ def live(
 def account(rows: Sequence[Row[Any]], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs, thresholds and arithmetic of the stored item."""
     row = rows[0]
-    parts = [_part(row, parameters["weights"], name) for name in COMPONENTS]
+    parts = [_part(row, parameters["weights"], name) for name in _COMPONENTS]
     total = f"attention_score = {' + '.join(plain(part['contribution']) for part in parts)}"
     return {
         "inputs": {part["component"]: part["level"] for part in parts} | {"started_at": row.started_at},
@@ -64,19 +63,23 @@ def _part(row: Row[Any], weights: Mapping[str, float], name: str) -> dict[str, A
     contribution = Decimal(getattr(row, f"{name}_contribution"))
     weight = Decimal(repr(weights[name]))
     score = contribution / weight
-    level = _age(score) if name == "recency" else LEVELS[name].get(score, _NONE)
+    level = _age(score) if name == "recency" else _LEVELS[name].get(score, _NONE)
     sentence = f"{name}: {plain(weight)} x {plain(score)} ({level}) = {plain(contribution)}"
     return {"component": name, "level": level, "contribution": contribution, "sentence": sentence}
 
 
 def _age(score: Decimal) -> str:
     hours = (1 - score) * 24
-    return "started 24 hours ago or more, or never" if score == 0 else f"started {plain(round(hours, 2))} hours ago"
+    return (
+        "started 24 hours ago or earlier, or no start is recorded"
+        if score == 0
+        else f"started {plain(round(hours, 2))} hours ago"
+    )
 
 
 def now_says(row: Row[Any]) -> dict[str, Any]:
     """Return the levels that the rule would read now."""
     impact = "policy violation" if row.policy_violation else "incident" if (row.incident_count or 0) > 0 else _NONE
     columns = {"risk": row.risk_level, "latency": row.latency_bucket, "evidence": row.evidence_health}
-    named = {name: value if value in LEVELS[name].values() else _NONE for name, value in columns.items()}
+    named = {name: value if value in _LEVELS[name].values() else _NONE for name, value in columns.items()}
     return {"risk": named["risk"], "impact": impact, "latency": named["latency"], "evidence": named["evidence"]}

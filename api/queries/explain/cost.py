@@ -73,25 +73,28 @@ def account(rows: Sequence[Row[Any]], parameters: Mapping[str, Any]) -> dict[str
     return {
         "inputs": now_says(row),
         "thresholds": {"z_threshold": parameters["z_threshold"], "baseline_p95_usd": row.baseline_p95},
-        "arithmetic": [_current(row), _deviation(row, parameters), _above_p95(row), _verdict(row)],
+        "arithmetic": [_current(row), _deviation(row, parameters), _above_p95(row), _verdict(row, parameters)],
         "evidence": [{"agent_id": row.agent_id, "rank": row.rank, "runs": row.run_count}],
         "value": row.current_avg_cost,
     }
 
 
 def _current(row: Row[Any]) -> str:
+    runs = "1 run" if row.run_count == 1 else f"{row.run_count} runs"
     return (
-        f"current = {plain(row.total_cost)} USD over {row.run_count} runs of the last day"
+        f"current_cost_usd = {plain(row.total_cost)} USD / {runs} of the current window"
         f" = {plain(row.current_avg_cost)} USD per run"
     )
 
 
 def _deviation(row: Row[Any], parameters: Mapping[str, Any]) -> str:
     if row.baseline_avg is None:
-        return "z_score = 0: no run completed in the six days of the baseline"
+        return "z_score = 0: no run with a cost completed in the baseline window"
+    if row.baseline_run_count == 1:
+        return "z_score = 0: the baseline has 1 run, so it has no standard deviation"
     if not row.baseline_stddev:
-        return f"z_score = 0: the {row.baseline_run_count} runs of the baseline do not deviate from each other"
-    sign = ">" if row.z_score > Decimal(repr(parameters["z_threshold"])) else "<="
+        return f"z_score = 0: all {row.baseline_run_count} runs of the baseline cost the same"
+    sign = ">" if _exceeds_threshold(row, parameters) else "<="
     return (
         f"z_score = ({plain(row.current_avg_cost)} - {plain(row.baseline_avg)}) / {plain(row.baseline_stddev)}"
         f" = {plain(row.z_score)} {sign} {plain(parameters['z_threshold'])}"
@@ -100,13 +103,27 @@ def _deviation(row: Row[Any], parameters: Mapping[str, Any]) -> str:
 
 def _above_p95(row: Row[Any]) -> str:
     if row.baseline_p95 is None:
-        return "no baseline, hence no 95th percentile"
-    sign = ">" if float(row.current_avg_cost) > row.baseline_p95 else "<="
-    return f"current = {plain(row.current_avg_cost)} {sign} {plain(row.baseline_p95)} = baseline's 95th percentile"
+        return "baseline_p95_usd: none, since there is no baseline"
+    sign = ">" if _exceeds_p95(row) else "<="
+    return f"current_cost_usd = {plain(row.current_avg_cost)} {sign} {plain(row.baseline_p95)} = baseline_p95_usd"
 
 
-def _verdict(row: Row[Any]) -> str:
-    return "is_anomaly: true, one of the two conditions holds" if row.is_anomaly else "is_anomaly: false, neither holds"
+def _verdict(row: Row[Any], parameters: Mapping[str, Any]) -> str:
+    if not row.is_anomaly:
+        return "is_anomaly = false: neither z_score nor the cost is above its threshold"
+    conditions = {
+        f"z_score is above {plain(parameters['z_threshold'])}": _exceeds_threshold(row, parameters),
+        "the cost is above the 95th percentile": _exceeds_p95(row),
+    }
+    return f"is_anomaly = true: {' and '.join(words for words, holds in conditions.items() if holds)}"
+
+
+def _exceeds_threshold(row: Row[Any], parameters: Mapping[str, Any]) -> bool:
+    return bool(row.z_score > Decimal(repr(parameters["z_threshold"])))
+
+
+def _exceeds_p95(row: Row[Any]) -> bool:
+    return row.baseline_p95 is not None and float(row.current_avg_cost) > row.baseline_p95
 
 
 def now_says(row: Row[Any]) -> dict[str, Any]:

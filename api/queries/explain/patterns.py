@@ -28,8 +28,8 @@ CONFIDENCE: Final[Mapping[str, tuple[str, str, str, str, str]]] = {
 #: Per pattern: the count that its rule compares, the setting that it must reach, and what it counts.
 RULES: Final[Mapping[str, tuple[str, str, str]]] = {
     "retry_loop": ("total_retries", "retry_min_total", "retries in the run"),
-    "step_oscillation": ("oscillation_count", "oscillation_min_pairs", "adjacent steps of the skill"),
-    "tool_call_loop": ("loop_depth", "loop_min_uses", "uses of the skill in a trace"),
+    "step_oscillation": ("oscillation_count", "oscillation_min_pairs", "back-to-back repetitions of the skill"),
+    "tool_call_loop": ("loop_depth", "loop_min_uses", "uses of the skill in one trace"),
     "timeout_cascade": ("slow_step_count", "cascade_min_steps", "slow steps in the run"),
 }
 
@@ -120,5 +120,5 @@ def _confidence(rows: Sequence[Row[Any]]) -> str:
     bounded = max(Decimal("0.5"), min(Decimal(ceiling), found))
     return (
         f"confidence = {base} + {slope} x ({made_of} {plain(evidence)} - {origin}) = {plain(found)},"
-        f" within 0.5 and {ceiling}: {plain(round(bounded, 2))}"
+        f" limited to 0.5 to {ceiling}: {plain(round(bounded, 2))}"
     )

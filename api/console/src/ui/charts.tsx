@@ -1,14 +1,13 @@
-/** Pictures of numbers; each says the same in words for those who do not see it. */
+/** Charts. Each has a text alternative with the same numbers. */
 import { scaleLinear } from "d3-scale";
 import { line } from "d3-shape";
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { count, money, percent, times } from "../format";
-import type { Tone } from "../meaning";
-import { COMPONENT_CODES, COMPONENT_WORDS, MOST } from "../meaning";
-import { COMPONENTS, type Contributions } from "../types";
+import type { Component, Tone } from "../meaning";
+import type { Contributions } from "../openapi";
 
-/** The width that the layout gives, pixels. */
+/** Return a ref and the width of its element, pixels. */
 export function useWidth(fallback: number): [{ current: HTMLDivElement | null }, number] {
   const ref = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(fallback);
@@ -22,33 +21,39 @@ export function useWidth(fallback: number): [{ current: HTMLDivElement | null },
   return [ref, width];
 }
 
-/** A score as the sum of its contributions; the bar's full width is the largest score there can be. */
-export function ScoreBar({ contributions, score }: { contributions: Contributions; score: number }): JSX.Element {
-  const parts = COMPONENTS.filter((name) => contributions[name] > 0);
-  const said = parts.map((name) => `${COMPONENT_WORDS[name].toLowerCase()} ${contributions[name].toFixed(2)}`).join(", ");
+/** A part of the bar that is narrower than this share has no room for its code. */
+const LEAST_CODED = 0.12;
+
+interface ScoreBarProps {
+  contributions: Contributions;
+  score: number;
+  components: Component[];
+  /** The largest possible score: the bar's full width. */
+  most: number;
+}
+
+/** A score as the sum of its contributions. */
+export function ScoreBar({ contributions, score, components, most }: ScoreBarProps): JSX.Element {
+  const parts = components.filter(({ name }) => contributions[name] > 0);
+  const label = parts.map(({ name, title }) => `${title.toLowerCase()} ${contributions[name].toFixed(2)}`).join(", ");
   return (
-    <span class="score-bar" role="img" aria-label={`Score ${score.toFixed(2)}: ${said}`}>
-      {parts.map((name) => (
-        <i
-          key={name}
-          class={`part-${name}`}
-          style={{ width: `${(100 * contributions[name]) / MOST}%` }}
-          title={`${COMPONENT_WORDS[name]} ${contributions[name].toFixed(3)}`}
-        >
-          {contributions[name] >= 0.12 ? COMPONENT_CODES[name] : ""}
+    <span class="score-bar" role="img" aria-label={`Score ${score.toFixed(2)}: ${label}`}>
+      {parts.map(({ name, title, code }) => (
+        <i key={name} class={`part-${name}`} style={{ width: `${(100 * contributions[name]) / most}%` }} title={`${title} ${contributions[name].toFixed(3)}`}>
+          {contributions[name] / most >= LEAST_CODED ? code : ""}
         </i>
       ))}
     </span>
   );
 }
 
-export function ScoreLegend(): JSX.Element {
+export function ScoreLegend({ components }: { components: Component[] }): JSX.Element {
   return (
-    <ul class="legend" aria-label="Parts of a score">
-      {COMPONENTS.map((name) => (
+    <ul class="legend" aria-label="Components of a score">
+      {components.map(({ name, title, code }) => (
         <li key={name}>
-          <i class={`part-${name}`}>{COMPONENT_CODES[name]}</i>
-          {COMPONENT_WORDS[name]}
+          <i class={`part-${name}`}>{code}</i>
+          {title}
         </li>
       ))}
     </ul>
@@ -64,15 +69,15 @@ interface RangeProps {
   tone: Tone;
 }
 
-/** What a run costs now beside the range that was usual, as multiples of the usual average. */
+/** The current cost of a run on its usual range, in multiples of the usual average. */
 export function RangePlot({ current, average, p95, most, tone }: RangeProps): JSX.Element {
   if (!average) return <span class="dim">no baseline</span>;
   const x = scaleLinear([0, most], [2, 98]).clamp(true);
   const at = x(current / average);
   const isBeyond = current / average > most;
-  const said = `now ${money(current)}, ${times(current / average)} the usual ${money(average)}; 95 % of runs cost up to ${money(p95)}`;
+  const label = `now ${money(current)}, ${times(current / average)} the usual ${money(average)}; 95th percentile ${money(p95)}`;
   return (
-    <span class="range" role="img" aria-label={said} title={said}>
+    <span class="range" role="img" aria-label={label} title={label}>
       <svg viewBox="0 0 100 18" preserveAspectRatio="none" aria-hidden="true">
         <line class="range-axis" x1={x(0)} x2={x(most)} y1="9" y2="9" />
         <rect class="range-band" x={x(0)} width={x((p95 ?? average) / average) - x(0)} y="5" height="8" />
@@ -88,7 +93,7 @@ export function RangeLegend({ most }: { most: number }): JSX.Element {
   return (
     <ul class="legend">
       <li>
-        <i class="key-band" /> usual, up to the 95th percentile
+        <i class="key-band" /> usual range, to the 95th percentile
       </li>
       <li>
         <i class="key-mean" /> usual average
@@ -96,7 +101,7 @@ export function RangeLegend({ most }: { most: number }): JSX.Element {
       <li>
         <i class="key-now" /> now
       </li>
-      <li>axis 0 to {times(most)} the average</li>
+      <li>axis: 0 to {times(most)} the average</li>
     </ul>
   );
 }
@@ -109,7 +114,7 @@ interface Bar {
   href?: string;
 }
 
-/** Counts as bars, each with its number and its share. */
+/** A bar per count, with the number and the share. */
 export function Bars({ bars, total, name }: { bars: Bar[]; total: number; name: string }): JSX.Element {
   const most = Math.max(1, ...bars.map((bar) => bar.value));
   return (
@@ -130,17 +135,17 @@ export function Bars({ bars, total, name }: { bars: Bar[]; total: number; name: 
   );
 }
 
-/** The height of a small line is at least this share of its middle value, up and down. */
+/** The axis of a sparkline spans at least this share of its middle value, up and down. */
 const LEAST_SPREAD = 0.05;
 
-/** A line of a few points; what it says stands beside it in words. */
+/** A sparkline. */
 export function Sparkline({ points, label }: { points: { at: number; value: number }[]; label: string }): JSX.Element | null {
   const first = points[0];
   const last = points[points.length - 1];
   if (!first || !last || points.length < 2) return null;
   const values = points.map((point) => point.value);
   const x = scaleLinear([first.at, last.at], [1, 79]);
-  // What hardly moved is drawn as a flat line, and not as a cliff.
+  // A small change is drawn as a nearly flat line.
   const middle = (Math.min(...values) + Math.max(...values)) / 2;
   const half = Math.max((Math.max(...values) - Math.min(...values)) / 2, Math.abs(middle) * LEAST_SPREAD, Number.MIN_VALUE);
   const y = scaleLinear([middle - half, middle + half], [17, 3]);

@@ -1,20 +1,14 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { usePage } from "../context";
+import { usePage, type Annotations } from "../context";
 import { usePoll } from "../poll";
-import type { Followed } from "../types";
+import type { Explanation } from "../openapi";
 import { Loading, Trouble } from "./parts";
-
-interface Explanation {
-  finds: string;
-  arithmetic: string[];
-  source: { agrees: boolean | null } | null;
-}
 
 const PERIOD_MS = 60_000;
 
-/** How an item came to its value, step by step, for those who ask and may. */
-export function Explain({ item }: { item: Followed }): JSX.Element | null {
+/** The computation of an item's value, step by step, loaded on demand, for keys with the capability. */
+export function Explain({ item }: { item: Annotations }): JSX.Element | null {
   const page = usePage();
   const [isOpen, setOpen] = useState(false);
   const path = item.fingerprint && page.can("activity.explain") ? `/activity/explain/${item.fingerprint}` : null;
@@ -26,13 +20,13 @@ export function Explain({ item }: { item: Followed }): JSX.Element | null {
       {polled.problem ? <Trouble problem={polled.problem} hasData={false} /> : null}
       {polled.data ? (
         <>
-          <p class="dim">{polled.data.finds}</p>
+          <p class="dim">Signal: {polled.data.finds}.</p>
           <ol>
             {polled.data.arithmetic.map((line) => (
               <li key={line}>{line}</li>
             ))}
           </ol>
-          {polled.data.source?.agrees === false ? <p class="dim">The source has changed since: the next refresh will tell.</p> : null}
+          {polled.data.source.agrees === false ? <p class="dim">New runs arrived; updates at the next refresh.</p> : null}
         </>
       ) : isOpen && !polled.problem ? (
         <Loading />

@@ -1,6 +1,6 @@
-/** Where the keyboard is. */
+/** Keyboard focus. */
 
-/** Bring a panel into view, and its heading under the keyboard. */
+/** Scroll to a panel and focus its heading. */
 export function jumpTo(id: string): void {
   const heading = document.getElementById(`${id}-title`);
   const isCalm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -8,7 +8,7 @@ export function jumpTo(id: string): void {
   heading?.focus({ preventScroll: true });
 }
 
-/** Move to the next or the previous item that can be opened. */
+/** Focus the next or the previous item. */
 export function step(by: 1 | -1): void {
   const rows = [...document.querySelectorAll<HTMLElement>("[data-row]")].filter((row) => row.offsetParent !== null);
   const at = rows.findIndex((row) => row === document.activeElement || row.closest(".row, .card")?.contains(document.activeElement));

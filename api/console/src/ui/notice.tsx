@@ -6,10 +6,10 @@ export interface Notice {
   undo: (() => void) | null;
 }
 
-/** Long enough to read it and to reach its button; it stays while somebody is at it. */
+/** Time that a notice is shown; it stays while it has the pointer or the focus. */
 const SHOWN_MS = 10_000;
 
-/** Says for a moment what was done; the place is always there, so that readers of the screen hear what comes into it. */
+/** A notice about the last action. The live region is always in the page, so that screen readers announce it. */
 export function NoticeBar({ notice, onClose }: { notice: Notice | null; onClose: () => void }): JSX.Element {
   const [isHeld, setHeld] = useState(false);
   useEffect(() => {
@@ -40,10 +40,10 @@ export function NoticeBar({ notice, onClose }: { notice: Notice | null; onClose:
 }
 
 function undoFrom({ undo }: Notice): void {
-  // The button goes; the keyboard is not to be lost with it.
+  // The button disappears; without this the focus would be lost.
   document.getElementById("main")?.focus({ preventScroll: true });
   undo?.();
 }
 
-/** Press the notice's button, where there is one. */
+/** Click the notice's undo button, if there is one. */
 export const pressUndo = (): void => document.querySelector<HTMLElement>("[data-undo]")?.click();

@@ -1,11 +1,11 @@
-/** The small parts that every view is made of. */
+/** Components that the views share. */
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { now } from "../api";
-import { ago, local, utc, words } from "../format";
+import { now, type Problem } from "../api";
+import { ago, local, old, utc, words } from "../format";
 import type { Label, Tone } from "../meaning";
 import type { Polled } from "../poll";
-import type { Move, Problem } from "../types";
+import type { ItemMovement } from "../openapi";
 
 const SHAPES: Record<Tone, string> = {
   critical: "M5 1h6l4 4v6l-4 4H5l-4-4V5z",
@@ -15,7 +15,7 @@ const SHAPES: Record<Tone, string> = {
   plain: "M4 4h8v8H4z",
 };
 
-/** A shape per tone, so that none is told by its colour alone; the words beside it say what it means. */
+/** A shape per tone, so that colour is not the only distinction; a text beside it has the meaning. */
 export function Shape({ tone }: { tone: Tone }): JSX.Element {
   return (
     <svg class={`shape tone-${tone}`} viewBox="0 0 16 16" width="10" height="10" aria-hidden="true" focusable="false">
@@ -33,7 +33,7 @@ export function Chip({ label, title }: { label: Label; title?: string }): JSX.El
   );
 }
 
-/** The present instant by the server's clock, told anew every `everyMs`. */
+/** Return the current time by the server's clock, updated every `everyMs`. */
 export function useNow(everyMs: number): number {
   const [instant, setInstant] = useState(now());
   useEffect(() => {
@@ -43,7 +43,7 @@ export function useNow(everyMs: number): number {
   return instant;
 }
 
-/** An instant in the reader's zone, or how long ago it was; UTC shows on hover, and on focus where it can have it. */
+/** An instant in the user's time zone, or its age. UTC shows on hover, and on focus where it is focusable. */
 export function Time({ at, relative = false, focusable = false }: { at: string | null | undefined; relative?: boolean; focusable?: boolean }): JSX.Element {
   const present = useNow(relative ? 10_000 : 3_600_000);
   if (!at) return <span class="dim">unknown</span>;
@@ -61,6 +61,19 @@ export function Time({ at, relative = false, focusable = false }: { at: string |
   );
 }
 
+/** The age of an instant, such as "2 min old". */
+export function Age({ at }: { at: string }): JSX.Element {
+  const present = useNow(10_000);
+  const instant = new Date(at);
+  return (
+    <time dateTime={at} title={`${local(instant)} · ${utc(instant)}`}>
+      {old(Math.max(0, present - instant.getTime()))}
+    </time>
+  );
+}
+
+type Move = ItemMovement["since_previous"];
+
 const ARROWS: Record<Move, [string, string]> = {
   entered: ["new", "New since the last refresh"],
   rose: ["↑", "Rose since the last refresh"],
@@ -68,11 +81,11 @@ const ARROWS: Record<Move, [string, string]> = {
   same: ["", ""],
 };
 
-/** Tell whether anything was there before: at a first refresh everything is new, and nothing of it is news. */
-export const hasPast = (items: { movement?: { since_previous: Move | null } | null }[]): boolean =>
+/** Tell whether movement is worth showing: at a first refresh every item is new. */
+export const hasPast = (items: { movement?: ItemMovement }[]): boolean =>
   items.some((item) => item.movement?.since_previous !== "entered");
 
-/** How an item moved since the last refresh, where the API tells. */
+/** The movement of an item since the last refresh. */
 export function Movement({ move }: { move: Move | null | undefined }): JSX.Element | null {
   const [sign, meaning] = ARROWS[move ?? "same"];
   return sign ? (
@@ -92,7 +105,7 @@ interface PanelProps {
   children: ComponentChildren;
 }
 
-/** A section of a view: its heading, what can be done in it, and what is wrong with its answer. */
+/** A section of a view: heading, tools, and the state of its data. */
 export function Panel({ id, title, note, tools, polled, children }: PanelProps): JSX.Element {
   return (
     <section class="panel" aria-labelledby={`${id}-title`} id={id}>
@@ -105,8 +118,8 @@ export function Panel({ id, title, note, tools, polled, children }: PanelProps):
       </header>
       {polled?.stale ? (
         <p class="stale-note">
-          <Shape tone="warning" /> Stale: last confirmed <Time at={polled.verifiedAt} relative />. The worker may have stopped; what follows may have
-          changed since.
+          <Shape tone="warning" /> Stale: last refresh <Time at={polled.verifiedAt} relative />. The worker may have stopped, and this data may be
+          outdated.
         </p>
       ) : null}
       {polled?.problem ? <Trouble problem={polled.problem} hasData={polled.data !== null} /> : null}
@@ -115,32 +128,33 @@ export function Panel({ id, title, note, tools, polled, children }: PanelProps):
   );
 }
 
-const ADVICE: Record<string, [string, string]> = {
-  snapshot_not_ready: ["No data yet", "This signal has not been computed for this tenant. It appears after the worker's first refresh; if it does not, run `activity status` on the server."],
-  capability_missing: ["Not with this key", "Ask the operator for a key with this capability."],
-  rate_limited: ["Too many requests", "This key asked more often than it may; the page waits and tries again."],
-  overloaded: ["The API is busy", "The page waits a moment and tries again."],
-  query_timeout: ["The query took too long", "The page tries again. If it stays, the database is busy: `activity status` says more."],
-  database_unavailable: ["The database does not answer", "The page keeps trying. The operator sees the cause in the API's log."],
-  schema_mismatch: ["The database is at another version", "An upgrade may be under way; otherwise run `activity migrate`."],
-  isolation_not_enforced: ["The API refuses to serve", "Its database role could see every tenant's rows; its log says how."],
-  unreachable: ["The API does not answer", "Check the connection; the page keeps trying."],
-  internal_error: ["The request failed", "The API's log names the cause under the request's id."],
-  run_not_found: ["No such run", "This tenant has no run of that id. It may have been removed, or belong to another tenant."],
+/** A title and advice for each error; `detail` where the API's own text has more to say. */
+const ADVICE: Record<string, [title: string, advice: string, withDetail?: "detail"]> = {
+  snapshot_not_ready: ["No data yet", "This signal appears after the worker's first refresh. If it does not, run `activity status` on the server."],
+  capability_missing: ["Not allowed with this key", "Ask the operator for a key with this capability.", "detail"],
+  rate_limited: ["Too many requests", "This key has reached its rate limit. The page retries automatically."],
+  overloaded: ["The API is busy", "The page retries in a moment."],
+  query_timeout: ["The query took too long", "The page retries. If the error stays, run `activity status` on the server: the database is busy."],
+  database_unavailable: ["The database does not respond", "The page keeps retrying. The cause is in the API's log."],
+  schema_mismatch: ["The database has another schema version", "An upgrade may be in progress; otherwise run `activity migrate`."],
+  isolation_not_enforced: ["The API does not serve data", "Its database role could read the rows of other tenants. The reason is in the API's log."],
+  unreachable: ["The API does not respond", "Check the connection. The page keeps retrying."],
+  internal_error: ["The request failed", "The cause is in the API's log, under the request id."],
+  run_not_found: ["No run with this id", "It may be mistyped, deleted, or of another tenant."],
 };
 
-/** What went wrong, what to do, and the name of the request in the log. */
+/** An error: its title, what to do, and the request id for the log. */
 export function Trouble({ problem, hasData }: { problem: Problem; hasData: boolean }): JSX.Element {
-  const [title, advice] = ADVICE[problem.error] ?? ["The request was refused", "The page keeps trying."];
+  const [title, advice, detail] = ADVICE[problem.error] ?? ["The request failed", "The page keeps retrying.", "detail"];
   const isWaiting = problem.error === "snapshot_not_ready";
   return (
     <div class={`trouble ${isWaiting ? "waiting" : ""}`}>
       <p>
-        <Shape tone={isWaiting ? "plain" : "warning"} /> <strong>{title}.</strong> {problem.detail}
+        <Shape tone={isWaiting ? "plain" : "warning"} /> <strong>{title}.</strong>{detail ? ` ${problem.detail}` : ""}
       </p>
       <p class="dim">
         {advice}
-        {hasData ? " Shown is what was known before." : ""}
+        {hasData ? " The data below is from before." : ""}
         {problem.request_id ? (
           <>
             {" "}
@@ -174,7 +188,7 @@ export function Loading(): JSX.Element {
   );
 }
 
-/** Run a panel's body once there is something to show. */
+/** Render a panel's body once there is data. */
 export function When<Body>({ polled, children }: { polled: Polled<Body>; children: (data: Body) => ComponentChildren }): JSX.Element | null {
   if (polled.data !== null) return <>{children(polled.data)}</>;
   return polled.problem ? null : <Loading />;
@@ -187,7 +201,7 @@ interface ChoiceProps {
   onChange: (chosen: string[]) => void;
 }
 
-/** Filters that can be combined, each a toggle. */
+/** Filters that can be combined: a toggle button each. */
 export function Toggles({ name, options, chosen, onChange }: ChoiceProps): JSX.Element {
   return (
     <div class="toggles" role="group" aria-label={name}>
@@ -224,7 +238,7 @@ export function Select({ name, value, options, onChange }: { name: string; value
   );
 }
 
-/** The name of a run or an agent, whole for copying and for readers, shortened by the layout alone. */
+/** A link with the id of a run or an agent. CSS truncates it; copying and screen readers get the whole id. */
 export function Name({ href, children, row }: { href: string; children: string; row?: string }): JSX.Element {
   return (
     <a class="id" href={href} data-row={row} title={children}>

@@ -1,11 +1,12 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, now, read, withQuery } from "../api";
+import { ApiError, now, read, withQuery, type Problem } from "../api";
 import { PATHS, STORED_MS, usePage, usePath } from "../context";
 import { count, decimal, money, plural, times } from "../format";
 import { usePoll, type Polled } from "../poll";
 import { runsHref, type Route } from "../route";
-import type { AgentCost, CostAnalysis, Problem, Run, RunList } from "../types";
+import type { AgentCost, CostAnalysis, Run, RunList } from "../openapi";
+import { currentOf } from "../verdicts";
 import { RangePlot } from "../ui/charts";
 import { Empty, Loading, Panel, Time, Trouble } from "../ui/parts";
 import { axisOf, ratioOf, toneOf, Unpriced, Verdicts } from "./cost";
@@ -21,7 +22,7 @@ const PAGE = 200;
 const MOST_PAGES = 5;
 const RECENT = 12;
 
-/** One agent: what it costs, over time and now. */
+/** One agent: its cost now and over time. */
 export function AgentView({ route }: { route: Route }): JSX.Element {
   const page = usePage();
   const polled = usePoll<CostAnalysis>(usePath(PATHS.cost, "activity.cost_analysis"), STORED_MS);
@@ -38,17 +39,17 @@ export function AgentView({ route }: { route: Route }): JSX.Element {
         <h1 class="id" tabIndex={-1}>
           {route.id}
         </h1>
-        {isNobody ? null : <a href={runsHref({ agent_id: route.id })}>All its runs</a>}
+        {isNobody ? null : <a href={runsHref({ agent_id: route.id })}>All runs of this agent</a>}
       </header>
-      {isNobody ? <Nobody looked={canList ? `${SHOWN_DAYS} days` : "24 hours"} /> : <AgentPanels route={route} polled={polled} agent={agent} runs={runs} />}
+      {isNobody ? <Nobody where={canList ? `the last ${SHOWN_DAYS} days` : "the cost analysis"} /> : <AgentPanels route={route} polled={polled} agent={agent} runs={runs} />}
     </article>
   );
 }
 
-function Nobody({ looked }: { looked: string }): JSX.Element {
+function Nobody({ where }: { where: string }): JSX.Element {
   return (
-    <Empty title={`No such agent in the last ${looked}`} tone="plain">
-      No run of this tenant has that agent: the name may be mistyped, or its runs are older. <a href="#/">Back to the overview</a>
+    <Empty title={`No run of this agent in ${where}`} tone="plain">
+      The name may be mistyped, or its runs are older. <a href="#/">Back to the overview</a>
     </Empty>
   );
 }
@@ -66,21 +67,21 @@ function AgentPanels({ route, polled, agent, runs }: PanelsProps): JSX.Element {
   return (
     <>
       <div class="detail-grid">
-        <Panel id="verdict" title="Cost per run, now" polled={polled}>
+        <Panel id="verdict" title="Cost per run now" polled={polled}>
           {agent && polled.data ? (
             <Verdict agent={agent} data={polled.data} />
           ) : polled.data ? (
-            <WithoutCost runs={runs.items} />
+            <WithoutCost runs={runs.items} data={polled.data} />
           ) : page.can("activity.cost_analysis") ? (
             <Loading />
           ) : (
             <Withheld capability="activity.cost_analysis" />
           )}
         </Panel>
-        <Panel id="history" title="Cost over time" note={runs.items ? `${plural(runs.items.length, "run")} of the last ${SHOWN_DAYS} days${runs.isCut ? ", the newest" : ""}` : null}>
+        <Panel id="history" title="Cost over time" note={runs.items ? `${runs.isCut ? "newest " : ""}${plural(runs.items.length, "run")} of the last ${SHOWN_DAYS} days` : null}>
           {canList ? null : <Withheld capability="activity.threshold_signals" />}
           {runs.problem ? <Trouble problem={runs.problem} hasData={false} /> : null}
-          {runs.items ? <CostHistory runs={runs.items} agent={agent} /> : canList && !runs.problem ? <Loading /> : null}
+          {runs.items ? <CostHistory runs={runs.items} agent={agent} window={polled.data?.window} /> : canList && !runs.problem ? <Loading /> : null}
         </Panel>
       </div>
       {runs.items?.length ? (
@@ -92,27 +93,29 @@ function AgentPanels({ route, polled, agent, runs }: PanelsProps): JSX.Element {
   );
 }
 
-/** Why the cost analysis has nothing about an agent: it ran without costs, or it did not run. */
-function WithoutCost({ runs }: { runs: Run[] | null }): JSX.Element {
-  const recent = runs?.filter((run) => run.started_at !== null && Date.parse(run.started_at) > now() - DAY_MS) ?? [];
+/** The reason why an agent is not in the cost analysis: its runs have no cost, or there are none in the window. */
+function WithoutCost({ runs, data }: { runs: Run[] | null; data: CostAnalysis }): JSX.Element {
+  const since = Date.parse(data.window.current_start);
+  const current = currentOf(data.window);
+  const recent = runs?.filter((run) => run.started_at !== null && Date.parse(run.started_at) >= since) ?? [];
   const last = runs?.[0]?.started_at;
   if (recent.some((run) => run.estimated_cost_usd !== null)) {
     return (
       <Empty title="Not in the cost analysis yet" tone="plain">
-        The next refresh brings it.
+        It appears at the next refresh.
       </Empty>
     );
   }
   if (recent.length) {
     return (
-      <Empty title={`No cost recorded for its ${plural(recent.length, "run")} of the last 24 hours`} tone="plain">
-        Without costs there is nothing to compare. <Unpriced />
+      <Empty title={`No cost recorded for ${plural(recent.length, "run")} in the last ${current}`} tone="plain">
+        <Unpriced />
       </Empty>
     );
   }
   return (
-    <Empty title="No run in the last 24 hours" tone="plain">
-      The cost analysis lists agents whose runs of the last day have a cost.
+    <Empty title={`No run in the last ${current}`} tone="plain">
+      The cost analysis lists agents with priced runs in that time.
       {last ? (
         <>
           {" "}
@@ -166,7 +169,7 @@ function Verdict({ agent, data }: { agent: AgentCost; data: CostAnalysis }): JSX
         {money(agent.current_cost_usd)} <small>{times(ratioOf(agent))} the usual {money(agent.baseline_avg_usd)}</small>
       </p>
       <RangePlot current={agent.current_cost_usd} average={agent.baseline_avg_usd} p95={agent.baseline_p95_usd} most={axisOf(data.agents)} tone={toneOf(agent)} />
-      <Verdicts agent={agent} data={data} says />
+      <Verdicts agent={agent} data={data} withReasons />
       <Trend signal="cost" item={agent} value={agent.current_cost_usd} format={money} />
       <dl class="facts small">
         <div>
@@ -174,21 +177,21 @@ function Verdict({ agent, data }: { agent: AgentCost; data: CostAnalysis }): JSX
           <dd>{count(agent.run_count)}</dd>
         </div>
         <div>
-          <dt>Runs before</dt>
+          <dt>Baseline runs</dt>
           <dd>{count(agent.baseline_run_count)}</dd>
         </div>
         <div>
-          <dt>Spent now</dt>
+          <dt>Total now</dt>
           <dd>{money(agent.total_cost_usd)}</dd>
         </div>
         <div>
-          <dt>z</dt>
+          <dt>z-score</dt>
           <dd>{decimal(agent.z_score, 2)}</dd>
         </div>
         {robust ? (
           <>
             <div>
-              <dt>Usual median</dt>
+              <dt>Baseline median</dt>
               <dd>{money(robust.median_usd)}</dd>
             </div>
             <div>

@@ -1,19 +1,19 @@
 import type { JSX } from "preact";
 import { withQuery } from "../api";
-import { COUNTED_MS, usePath } from "../context";
-import { count, money, plural } from "../format";
-import { PATTERN_WORDS, SIGNAL_WORDS, type Label } from "../meaning";
+import { COUNTED_MS, usePage, usePath } from "../context";
+import { count, money, plural, words } from "../format";
+import { kindTitle, type Label } from "../meaning";
 import { usePages } from "../pages";
 import { usePoll } from "../poll";
 import { agentHref, runHref } from "../route";
-import type { Change, ChangeList } from "../types";
+import type { Change, ChangeList, Signal } from "../openapi";
 import { Chip, Empty, Name, Panel, Time, Trouble, When } from "../ui/parts";
 import { Withheld } from "./queue";
 
 const PAGE = 20;
 const PATH = "/activity/changes";
 
-/** What a change is called; `worsened` asks for a second look, and reopens what was decided. */
+/** Labels of the kinds of changes; `worsened` reopens an item that has a triage decision. */
 const KINDS: Record<Change["kind"], Label> = {
   entered: { words: "Entered", tone: "notice" },
   left: { words: "Left", tone: "good" },
@@ -22,7 +22,7 @@ const KINDS: Record<Change["kind"], Label> = {
   worsened: { words: "Worsened", tone: "critical" },
 };
 
-/** What entered, left, rose and fell, the newest first. */
+/** Items that entered, left, rose, fell or worsened, newest first. */
 export function ChangesView(): JSX.Element {
   const path = usePath(withQuery(PATH, { before: "now", limit: PAGE }), "activity.changes");
   const polled = usePoll<ChangeList>(path, COUNTED_MS);
@@ -34,7 +34,7 @@ export function ChangesView(): JSX.Element {
       <header class="detail-head">
         <h1 tabIndex={-1}>Changes</h1>
       </header>
-      <Panel id="changes" title="What changed" polled={polled} note="the newest first">
+      <Panel id="changes" title="Changes of all signals" polled={polled} note="newest first">
         {path === null ? <Withheld capability="activity.changes" /> : <When polled={polled}>{(page) => <Changes first={page} />}</When>}
       </Panel>
     </article>
@@ -49,8 +49,8 @@ function Changes({ first }: { first: ChangeList }): JSX.Element {
   });
   if (items.length === 0) {
     return (
-      <Empty title="Nothing has changed" tone="plain">
-        What enters a signal, leaves it, rises or falls shows here after the next refresh.
+      <Empty title="No changes" tone="plain">
+        Items that enter or leave a signal, rise or fall appear here after the next refresh.
       </Empty>
     );
   }
@@ -66,7 +66,7 @@ function Changes({ first }: { first: ChangeList }): JSX.Element {
         <span class="dim">{plural(items.length, "change")} shown</span>
         {next ? (
           <button type="button" onClick={load}>
-            Show earlier ones
+            Show earlier changes
           </button>
         ) : null}
       </footer>
@@ -75,13 +75,14 @@ function Changes({ first }: { first: ChangeList }): JSX.Element {
 }
 
 function Row({ change }: { change: Change }): JSX.Element {
-  const [name, href] = itemOf(change);
+  const signal = usePage().signals.find((each) => each.name === change.signal);
+  const [name, href] = itemOf(change, signal);
   return (
     <li class="row change">
       <Time at={change.at} />
       <Chip label={KINDS[change.kind] ?? { words: change.kind, tone: "plain" }} />
       <span class="change-item">
-        <span class="dim">{SIGNAL_WORDS[change.signal] ?? change.signal}</span>{" "}
+        <span class="dim">{words(change.signal)}</span>{" "}
         <Name href={href} row={change.cursor}>
           {name}
         </Name>
@@ -91,15 +92,16 @@ function Row({ change }: { change: Change }): JSX.Element {
   );
 }
 
-/** The name of what changed, and where it leads. */
-function itemOf({ key }: Change): [string, string] {
-  if (key.run_id !== undefined) return [key.run_id, runHref(key.run_id)];
-  if (key.agent_id !== undefined) return [key.agent_id, agentHref(key.agent_id)];
-  const type = key.pattern_type ?? "";
-  return [`${PATTERN_WORDS[type] ?? type}${key.skill_id ? `: ${key.skill_id}` : ""}`, `#/?pattern=${encodeURIComponent(type)}`];
+/** Return the name of an item and its link. */
+function itemOf({ key }: Change, signal: Signal | undefined): [string, string] {
+  const { run_id: run, agent_id: agent, pattern_type: type, ...others } = key;
+  if (run) return [run, runHref(run)];
+  if (agent) return [agent, agentHref(agent)];
+  const rest = Object.values(others).filter(Boolean).join(", ");
+  return type ? [`${kindTitle(signal, type)}${rest ? `: ${rest}` : ""}`, `#/?pattern=${encodeURIComponent(type)}`] : [rest || "unknown", "#/"];
 }
 
-const FORMATS: Record<Change["signal"], (value: number) => string> = { attention: (value) => value.toFixed(2), patterns: count, cost: money };
+const FORMATS: Record<string, (value: number) => string> = { attention: (value) => value.toFixed(2), patterns: count, cost: money };
 
 function valuesOf({ signal, value, previous_value: previous }: Change): string {
   const format = FORMATS[signal] ?? String;

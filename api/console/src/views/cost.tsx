@@ -1,18 +1,18 @@
 import type { JSX } from "preact";
-import { PATHS, STORED_MS, usePage, usePath } from "../context";
+import { PATHS, STORED_MS, usePage, usePath, useSignal } from "../context";
 import { decimal, money, plural, times } from "../format";
-import { VERDICTS, type Label, type Tone } from "../meaning";
+import { fill, VERDICTS, type Label, type Tone } from "../meaning";
 import { usePoll } from "../poll";
-import { disagree, robustReason, specReason } from "../verdicts";
+import { disagree, robustReason, specReason, currentOf } from "../verdicts";
 import { agentHref, type Route } from "../route";
-import type { AgentCost, CostAnalysis } from "../types";
+import type { AgentCost, CostAnalysis } from "../openapi";
 import { RangeLegend, RangePlot } from "../ui/charts";
 import { Chip, Empty, hasPast, Movement, Name, Panel, Time, When } from "../ui/parts";
 import { Withheld } from "./queue";
 import { isSnoozed, showsSnoozed, SnoozedToggle } from "./snoozing";
 import { TriageState, TriageTools } from "./triage";
 
-/** The axis ends here at most: an agent beyond is drawn at its end, with its multiple in words. */
+/** The longest axis, multiples of the usual average; an agent beyond is drawn at its end, with the multiple as text. */
 const LONGEST_AXIS = 8;
 
 export function CostPanel({ route }: { route: Route }): JSX.Element {
@@ -24,7 +24,7 @@ export function CostPanel({ route }: { route: Route }): JSX.Element {
       id="cost"
       title="Cost per run"
       polled={polled}
-      note={polled.data ? `${money(polled.data.total_cost_usd)} in the last 24 hours` : null}
+      note={polled.data ? `${money(polled.data.total_cost_usd)} in the last ${currentOf(polled.data.window)}` : null}
       tools={<SnoozedToggle amount={snoozed} what="agent" isShown={showsSnoozed(route)} />}
     >
       {isAllowed ? <When polled={polled}>{(data) => <Agents data={data} isWhole={showsSnoozed(route)} />}</When> : <Withheld capability="activity.cost_analysis" />}
@@ -36,7 +36,7 @@ export function ratioOf(agent: AgentCost): number | null {
   return agent.baseline_avg_usd ? agent.current_cost_usd / agent.baseline_avg_usd : null;
 }
 
-/** The end of the axis that all of `agents` share, in multiples of the usual average. */
+/** Return the end of the axis that all agents share, in multiples of the usual average. */
 export function axisOf(agents: AgentCost[]): number {
   const ends = agents.map((agent) => Math.max(ratioOf(agent) ?? 0, (agent.baseline_p95_usd ?? 0) / (agent.baseline_avg_usd || 1)));
   return Math.min(LONGEST_AXIS, Math.max(2, Math.ceil(Math.max(0, ...ends) * 1.1)));
@@ -47,16 +47,16 @@ export function toneOf(agent: AgentCost): Tone {
   return agent.robust?.verdict === "saver" ? "good" : "plain";
 }
 
-/** The definition's own verdict. */
+/** Return the verdict of the z rule. */
 export const specVerdict = (agent: AgentCost): Label =>
   agent.is_anomaly ? { words: "Anomaly", tone: "critical" } : agent.baseline_avg_usd === null ? { words: "No baseline", tone: "plain" } : { words: "Normal", tone: "plain" };
 
-/** Where costs come from, for those who see none. */
+/** Explains where costs come from. */
 export function Unpriced(): JSX.Element {
   return (
     <>
-      Whoever writes the runs records <code>estimated_cost_usd</code>; for telemetry it comes from the prices that <code>ACTIVITY_PRICES_FILE</code> names: see “Prices” in the documentation on
-      OpenTelemetry.
+      The application that writes the runs sets <code>estimated_cost_usd</code>. For telemetry, set <code>ACTIVITY_PRICES_FILE</code> to a price list: see
+      “Prices” in the documentation of OpenTelemetry.
     </>
   );
 }
@@ -64,8 +64,8 @@ export function Unpriced(): JSX.Element {
 function Agents({ data, isWhole }: { data: CostAnalysis; isWhole: boolean }): JSX.Element {
   if (data.agents.length === 0) {
     return (
-      <Empty title="No run had a cost in the last 24 hours" tone="plain">
-        Agents appear once their runs have one. <Unpriced /> Verified <Time at={data.snapshot.verified_at} />.
+      <Empty title={`No run with a cost in the last ${currentOf(data.window)}`} tone="plain">
+        Agents appear once their runs have a cost. <Unpriced /> Last refresh <Time at={data.snapshot.verified_at} />.
       </Empty>
     );
   }
@@ -80,7 +80,7 @@ function Agents({ data, isWhole }: { data: CostAnalysis; isWhole: boolean }): JS
           <Agent key={agent.agent_id} agent={agent} data={data} most={most} moves={moves} />
         ))}
       </ul>
-      {agents.length === 0 ? <Empty title="No agent but what is snoozed" tone="plain" /> : null}
+      {agents.length === 0 ? <Empty title="All agents are snoozed" tone="plain" /> : null}
       <Remarks data={data} />
     </>
   );
@@ -101,7 +101,7 @@ function Agent({ agent, data, most, moves }: { agent: AgentCost; data: CostAnaly
         <b>{money(agent.current_cost_usd)}</b> <span class="dim">usually {money(agent.baseline_avg_usd)}</span> <b class="ratio">{times(ratio)}</b>
       </p>
       <RangePlot current={agent.current_cost_usd} average={agent.baseline_avg_usd} p95={agent.baseline_p95_usd} most={most} tone={toneOf(agent)} />
-      <Verdicts agent={agent} data={data} says={disagree(agent)} />
+      <Verdicts agent={agent} data={data} withReasons={disagree(agent)} />
       <TriageState triage={agent.triage} />
       <TriageTools item={agent} name={agent.agent_id} />
     </li>
@@ -111,31 +111,33 @@ function Agent({ agent, data, most, moves }: { agent: AgentCost; data: CostAnaly
 interface VerdictsProps {
   agent: AgentCost;
   data: CostAnalysis;
-  /** Whether each says why. */
-  says: boolean;
+  /** Whether each verdict shows its reason. */
+  withReasons: boolean;
 }
 
-/** Both verdicts: the definition's, and the robust one where the API gives it. */
-export function Verdicts({ agent, data, says }: VerdictsProps): JSX.Element {
+/** Both verdicts of an agent: z rule and robust rule. */
+export function Verdicts({ agent, data, withReasons }: VerdictsProps): JSX.Element {
+  const signal = useSignal("cost");
+  const rules = signal ? fill(signal.explanation, signal, data) : undefined;
   const robust = agent.robust ? VERDICTS[agent.robust.verdict] : undefined;
   return (
-    <ul class={`verdicts ${says ? "says" : ""}`}>
+    <ul class={`verdicts ${withReasons ? "with-reasons" : ""}`}>
       <li>
-        <span class="dim">{says ? "z rule" : `z ${decimal(agent.z_score)}`}</span> <Chip label={specVerdict(agent)} title="The rule of the definition: z above the threshold, or above the 95th percentile" />
-        {says ? <Why words={specReason(agent, data)} /> : null}
+        <span class="dim">{withReasons ? "z rule" : `z ${decimal(agent.z_score)}`}</span> <Chip label={specVerdict(agent)} title={rules} />
+        {withReasons ? <Why words={specReason(agent, data)} /> : null}
       </li>
       {robust && agent.robust ? (
         <li>
-          <span class="dim">robust{says ? " rule" : ""}</span> <Chip label={robust} title="The rule on medians, which one costly run does not move" />
-          {says ? <Why words={robustReason(agent.robust, data)} /> : null}
+          <span class="dim">robust{withReasons ? " rule" : ""}</span> <Chip label={robust} title={rules} />
+          {withReasons ? <Why words={robustReason(agent.robust, data)} /> : null}
         </li>
       ) : null}
-      {agent.volume_ratio && agent.volume_ratio >= 1.5 ? (
-        <li>
-          <Chip label={{ words: `${times(agent.volume_ratio)} the usual spend`, tone: "notice" }} title="Total of the last day over the usual day's" />
+      {agent.volume_ratio ? (
+        <li class="dim" title="Total cost of the current window against the mean day of the baseline">
+          total {times(agent.volume_ratio)} the usual
         </li>
       ) : null}
-      {agent.spike_runs?.length ? <li class="dim">{plural(agent.spike_runs.length, "runaway run")}</li> : null}
+      {agent.spike_runs?.length ? <li class="dim">{plural(agent.spike_runs.length, "outlier run")}</li> : null}
     </ul>
   );
 }
@@ -146,8 +148,8 @@ function Remarks({ data }: { data: CostAnalysis }): JSX.Element | null {
   const flags = data.expected_false_flags;
   const lines = [
     data.savers?.length ? `Cheaper than usual: ${data.savers.join(", ")}.` : "",
-    data.silent_agents?.length ? `Silent for a day: ${data.silent_agents.map((agent) => agent.agent_id).join(", ")}.` : "",
-    flags && flags.spec !== null && flags.spec >= 0.1 ? `Of so many healthy agents, about ${decimal(flags.spec)} are flagged by the z rule by chance${flags.robust !== null ? `, ${decimal(flags.robust)} by the robust one` : ""}.` : "",
+    data.silent_agents?.length ? `No priced run in the last ${currentOf(data.window)}: ${data.silent_agents.map((agent) => agent.agent_id).join(", ")}.` : "",
+    flags && decimal(flags.spec) !== decimal(0) ? `Expected false alarms with this many agents: ${decimal(flags.spec)} by the z rule, ${decimal(flags.robust)} by the robust rule.` : "",
   ].filter(Boolean);
   return lines.length ? (
     <footer class="panel-foot">

@@ -3,21 +3,28 @@ import type { JSX } from "preact";
 import { now } from "../api";
 import { local, money, times } from "../format";
 import { runHref } from "../route";
-import type { AgentCost, Run } from "../types";
+import type { AgentCost, CostAnalysis, Run } from "../openapi";
 import { useWidth } from "../ui/charts";
 import { Empty, Name } from "../ui/parts";
+import { currentMsOf, currentOf } from "../verdicts";
 
 const DAY_MS = 86_400_000;
-/** How far back the chart shows, and what it is given. */
+/** Days that the chart shows. */
 export const SHOWN_DAYS = 7;
 const HEIGHT = 260;
-/** Names stand beside the plot, at the right and above, where no dot is. */
+/** Labels stand right of the plot and above it, where there are no dots. */
 const MARGIN = { top: 26, right: 46, bottom: 26, left: 56 };
-/** Names of lines that are closer than this would stand on each other, pixels. */
+/** Labels of lines that are closer than this would overlap, pixels. */
 const LINE_HEIGHT = 14;
 
-/** The cost of each run over the days, on what was usual. */
-export function CostHistory({ runs, agent }: { runs: Run[]; agent: AgentCost | undefined }): JSX.Element {
+interface CostHistoryProps {
+  runs: Run[];
+  agent: AgentCost | undefined;
+  window: CostAnalysis["window"] | undefined;
+}
+
+/** The cost of each run over the days, with the usual average and 95th percentile. */
+export function CostHistory({ runs, agent, window }: CostHistoryProps): JSX.Element {
   const [ref, width] = useWidth(640);
   const priced = runs.filter((run) => run.estimated_cost_usd !== null && run.started_at !== null);
   if (priced.length === 0) return <Empty title="No completed run with a cost" tone="plain" />;
@@ -28,11 +35,15 @@ export function CostHistory({ runs, agent }: { runs: Run[]; agent: AgentCost | u
   const spikes = new Set(agent?.spike_runs?.map((spike) => spike.run_id));
   return (
     <div ref={ref} class="history">
-      <svg width={width} height={HEIGHT} role="img" aria-label={`Cost of ${priced.length} runs over ${SHOWN_DAYS} days, from ${money(Math.min(...priced.map((run) => run.estimated_cost_usd ?? 0)))} to ${money(most)}; the table below lists the latest.`}>
-        <rect class="today" x={x(present - DAY_MS)} width={x(present) - x(present - DAY_MS)} y={MARGIN.top} height={HEIGHT - MARGIN.top - MARGIN.bottom} />
-        <text class="today-word" x={x(present)} y={MARGIN.top - 9} text-anchor="end">
-          last 24 h
-        </text>
+      <svg width={width} height={HEIGHT} role="img" aria-label={`Cost of ${priced.length} runs over ${SHOWN_DAYS} days, from ${money(Math.min(...priced.map((run) => run.estimated_cost_usd ?? 0)))} to ${money(most)}; the table below has the latest.`}>
+        {window ? (
+          <>
+            <rect class="today" x={x(present - currentMsOf(window))} width={x(present) - x(present - currentMsOf(window))} y={MARGIN.top} height={HEIGHT - MARGIN.top - MARGIN.bottom} />
+            <text class="today-word" x={x(present)} y={MARGIN.top - 9} text-anchor="end">
+              last {currentOf(window)}
+            </text>
+          </>
+        ) : null}
         {y.ticks(4).map((tick) => (
           <g key={tick}>
             <line class="grid" x1={MARGIN.left} x2={width - MARGIN.right} y1={y(tick)} y2={y(tick)} />
@@ -64,7 +75,7 @@ export function CostHistory({ runs, agent }: { runs: Run[]; agent: AgentCost | u
       </svg>
       {agent?.spike_runs?.length ? (
         <p class="panel-foot">
-          <span class="dim">Runaway runs:</span>
+          <span class="dim">Outlier runs:</span>
           {agent.spike_runs.slice(0, 5).map((spike) => (
             <span key={spike.run_id}>
               <Name href={runHref(spike.run_id)}>{spike.run_id}</Name> {money(spike.cost_usd)}, {times(spike.ratio)}
@@ -90,16 +101,16 @@ interface LevelLine {
   kind: "mean" | "p95";
 }
 
-/** The lines of what was usual, their names apart from each other where the lines are not. */
+/** Return the lines of average and 95th percentile, with labels that do not overlap. */
 function levelsOf(agent: AgentCost | undefined, y: (usd: number) => number): LevelLine[] {
   const mean = agent?.baseline_avg_usd ? y(agent.baseline_avg_usd) : null;
   const p95 = agent?.baseline_p95_usd ? y(agent.baseline_p95_usd) : null;
-  // A mean beyond its 95th percentile, which a few runaway runs make, has its name above as well.
+  // A few expensive runs can lift the mean above the 95th percentile.
   const sign = mean !== null && p95 !== null && mean < p95 ? -1 : 1;
   const push = mean === null || p95 === null ? 0 : (sign * Math.max(0, LINE_HEIGHT - Math.abs(mean - p95))) / 2;
   const lines: LevelLine[] = [];
   if (mean !== null) lines.push({ y: mean, nameY: mean + push, name: "usual", kind: "mean" });
-  if (p95 !== null) lines.push({ y: p95, nameY: p95 - push, name: "95 %", kind: "p95" });
+  if (p95 !== null) lines.push({ y: p95, nameY: p95 - push, name: "p95", kind: "p95" });
   return lines;
 }
 

@@ -1,24 +1,21 @@
 import type { JSX } from "preact";
 import { PATHS, STORED_MS } from "../context";
-import { span } from "../format";
-import { SIGNAL_WORDS } from "../meaning";
+import { local, span, utc, words } from "../format";
 import { usePoll } from "../poll";
-import type { Freshness, SignalAge } from "../types";
+import type { Freshness } from "../openapi";
 import { Shape, Trouble, useNow } from "../ui/parts";
-import { utc, local } from "../format";
 
-const ORDER = ["attention", "patterns", "cost"];
+type SignalAge = Freshness["signals"][number];
 
-/** How old each signal is, against how old it may be. */
+/** The age of each signal against the age from which it is stale. */
 export function FreshnessStrip(): JSX.Element {
   const polled = usePoll<Freshness>(PATHS.freshness, STORED_MS);
   const present = useNow(1000);
-  const signals = [...(polled.data?.signals ?? [])].sort((one, other) => ORDER.indexOf(one.signal) - ORDER.indexOf(other.signal));
   return (
     <section class="strip" aria-label="Freshness">
       <ul>
-        <li class="strip-word dim">Last confirmed</li>
-        {signals.map((signal) => (
+        <li class="strip-word dim">Last refresh</li>
+        {polled.data?.signals.map((signal) => (
           <Age key={signal.signal} signal={signal} present={present} />
         ))}
       </ul>
@@ -28,7 +25,7 @@ export function FreshnessStrip(): JSX.Element {
 }
 
 function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.Element {
-  const name = SIGNAL_WORDS[signal.signal] ?? signal.signal;
+  const name = words(signal.signal);
   if (!signal.verified_at || !signal.stale_after) {
     return (
       <li class="age never">
@@ -43,7 +40,7 @@ function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.E
   const allowed = Date.parse(signal.stale_after) - verified;
   const age = Math.max(0, present - verified);
   const isStale = age > allowed;
-  const tip = `Confirmed ${local(new Date(verified))} · ${utc(new Date(verified))}`;
+  const tip = `Last refresh ${local(new Date(verified))} · ${utc(new Date(verified))}`;
   const failure = signal.last_attempt?.state === "failed" ? signal.last_attempt.error_class : null;
   return (
     <li class={`age ${isStale ? "is-stale" : ""}`}>
@@ -52,7 +49,7 @@ function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.E
         <Shape tone={isStale ? "critical" : failure ? "warning" : "good"} />
         <span class={isStale || failure ? "" : "is-usual"}>{isStale ? "stale" : failure ? "last refresh failed" : "fresh"}</span>
       </span>
-      <span class="tip age-number" tabIndex={0} data-tip={tip} aria-label={`${span(age)} old of at most ${span(allowed)}. ${tip}`}>
+      <span class="tip age-number" tabIndex={0} data-tip={tip} aria-label={`${span(age)} old, stale after ${span(allowed)}. ${tip}`}>
         {seconds(age)}
         <span class="dim"> of {span(allowed)}</span>
       </span>
@@ -63,5 +60,5 @@ function Age({ signal, present }: { signal: SignalAge; present: number }): JSX.E
   );
 }
 
-/** Return an age in whole seconds: it is told anew each second. */
+/** Return an age in whole seconds: it is redrawn each second. */
 const seconds = (ms: number): string => (ms < 60_000 ? `${Math.floor(ms / 1000)} s` : span(Math.floor(ms / 1000) * 1000));

@@ -1,9 +1,13 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { STORED_MS, usePage } from "../context";
 import type { Shortcut } from "../keys";
+import { fill, type Stated } from "../meaning";
+import { usePolls } from "../poll";
 import { hasShortcuts, setShortcuts } from "../settings";
+import { pathOf } from "./plain";
 
-/** The shortcuts, and what the signals mean. */
+/** The keyboard shortcuts, and the explanations of the signals from the catalogue. */
 export function Help({ isOpen, shortcuts, onClose }: { isOpen: boolean; shortcuts: Shortcut[]; onClose: () => void }): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   const [isOn, setOn] = useState(hasShortcuts());
@@ -14,14 +18,14 @@ export function Help({ isOpen, shortcuts, onClose }: { isOpen: boolean; shortcut
   return (
     <dialog ref={dialog} aria-labelledby="help-title" onClose={onClose}>
       <header>
-        <h2 id="help-title">Keys and meanings</h2>
+        <h2 id="help-title">Help</h2>
         <button type="button" onClick={onClose}>
           Close
         </button>
       </header>
       <div class="help-grid">
         <section>
-          <h3>Keys</h3>
+          <h3>Keyboard shortcuts</h3>
           <dl class="keys">
             {shortcuts.map((shortcut) => (
               <div key={shortcut.keys}>
@@ -37,7 +41,7 @@ export function Help({ isOpen, shortcuts, onClose }: { isOpen: boolean; shortcut
               <dt>
                 <kbd>Enter</kbd>
               </dt>
-              <dd>Open the item</dd>
+              <dd>Open the selected item</dd>
             </div>
           </dl>
           <label class="check">
@@ -53,24 +57,27 @@ export function Help({ isOpen, shortcuts, onClose }: { isOpen: boolean; shortcut
           </label>
         </section>
         <section>
-          <h3>Meanings</h3>
+          <h3>Signals</h3>
+          {isOpen ? <Explanations /> : null}
           <p>
-            <b>Needs you now</b> ranks runs that are live or finished in the last day. A score is the sum of its parts: risk up to 0.35, impact 0.25, latency
-            and recency 0.15 each, evidence 0.10.
-          </p>
-          <p>
-            <b>Stuck in a pattern</b> finds runs that retry, repeat a step, come back to a skill, or add up slow steps. Arguments are not recorded: polling
-            looks like a loop.
-          </p>
-          <p>
-            <b>Cost per run</b> compares the last day with the six days before. <i>z</i> is the definition's rule; the robust rule works on medians and says
-            when there is too little to judge.
-          </p>
-          <p>
-            <b>Fresh</b> means confirmed within two periods and 30 seconds. Times are in your zone; hover or focus shows UTC.
+            <b>Fresh</b>: the last refresh is younger than the limit beside its age. Times are in your time zone; hover or focus shows UTC.
           </p>
         </section>
       </div>
     </dialog>
+  );
+}
+
+function Explanations(): JSX.Element {
+  const { signals } = usePage();
+  const bodies = usePolls<Stated>(signals.map(pathOf), STORED_MS);
+  return (
+    <>
+      {signals.map((signal, index) => (
+        <p key={signal.name}>
+          <b>{signal.title}</b>. {fill(signal.explanation, signal, bodies[index]?.data)}
+        </p>
+      ))}
+    </>
   );
 }

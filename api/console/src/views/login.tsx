@@ -1,18 +1,17 @@
 import type { JSX, TargetedSubmitEvent } from "preact";
 import { useRef, useState } from "preact/hooks";
-import { ApiError, read, write } from "../api";
-import type { Problem, Session } from "../types";
+import { ApiError, write, type Problem } from "../api";
 import { Logo } from "../ui/logo";
 
 const REFUSALS: Record<string, string> = {
-  unauthorized: "This key is not valid: it may be mistyped, expired or revoked.",
-  invalid_body: "That is no key: expected one line, as it was printed when the key was made.",
-  rate_limited: "Too many wrong keys from here. Wait a minute, then try again.",
-  cross_site_request: "The API refused this page: its address is not the one that the browser sees.",
+  unauthorized: "This key is not valid. It may be mistyped, expired or revoked.",
+  invalid_body: "This is not a key. Paste the one line that `activity keys create` printed.",
+  rate_limited: "Too many failed attempts. Wait a minute, then try again.",
+  cross_site_request: "The API rejected this page because its origin does not match. A proxy must pass the Host header unchanged.",
 };
 
-/** The way in. The key goes to the API once; what comes back is a cookie that no script can read. */
-export function Login({ hasEnded, onSession }: { hasEnded: boolean; onSession: (session: Session) => void }): JSX.Element {
+/** The login form. It sends the key to the API once; the API sets a cookie that scripts cannot read. */
+export function Login({ hasEnded, onSession }: { hasEnded: boolean; onSession: () => Promise<void> }): JSX.Element {
   const field = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [isBusy, setBusy] = useState(false);
@@ -21,10 +20,9 @@ export function Login({ hasEnded, onSession }: { hasEnded: boolean; onSession: (
     setBusy(true);
     try {
       await write("POST", "/session", { api_key: field.current?.value.trim() ?? "" });
-      const session = await read<Session>("/session").catch((ex: unknown) => {
+      await onSession().catch((ex: unknown) => {
         throw ex instanceof ApiError && ex.problem.status === 401 ? new ApiError({ ...ex.problem, error: "cookie_refused" }) : ex;
       });
-      if (session.body) onSession(session.body);
     } catch (ex) {
       setBusy(false);
       if (!(ex instanceof ApiError)) throw ex;
@@ -37,9 +35,9 @@ export function Login({ hasEnded, onSession }: { hasEnded: boolean; onSession: (
     <main class="login" id="main" tabIndex={-1}>
       <Logo />
       <h1>Activity Signals</h1>
-      <p class="dim">Which runs are stuck, which agents cost more than they used to, and what needs you first.</p>
+      <p class="dim">See which runs are stuck, which agents cost more than before, and what to look at first.</p>
       <form onSubmit={enter} noValidate>
-        {hasEnded ? <p class="login-note">Your session has ended: the key expired or was revoked. Enter a valid one.</p> : null}
+        {hasEnded ? <p class="login-note">Your session has ended: the key expired or was revoked. Enter a valid key.</p> : null}
         <label for="key">API key</label>
         <input
           id="key"
@@ -58,10 +56,11 @@ export function Login({ hasEnded, onSession }: { hasEnded: boolean; onSession: (
           {problem ? message(problem) : ""}
         </p>
         <button type="submit" class="primary" disabled={isBusy}>
-          {isBusy ? "Opening…" : "Open"}
+          {isBusy ? "Logging in…" : "Log in"}
         </button>
         <p id="key-help" class="dim">
-          The key names one tenant. An operator makes one with <code>activity keys create --tenant TENANT</code>; <code>make up</code> prints the demo's.
+          A key belongs to one tenant. An operator creates it with <code>activity keys create --tenant TENANT</code>; <code>make up</code> prints the
+          key of the demo.
         </p>
       </form>
     </main>
@@ -71,7 +70,7 @@ export function Login({ hasEnded, onSession }: { hasEnded: boolean; onSession: (
 function message(problem: Problem): string {
   const known =
     problem.error === "cookie_refused"
-      ? "The key is valid, but the browser kept no cookie. Over a network the console needs HTTPS; plain HTTP works on the machine itself."
+      ? "The key is valid, but the browser did not store the cookie. Over a network the console needs HTTPS; plain HTTP works only on the same machine."
       : (REFUSALS[problem.error] ?? problem.detail);
   return problem.request_id ? `${known} Request ${problem.request_id}.` : known;
 }

@@ -1,22 +1,24 @@
 import type { JSX } from "preact";
-import { PATHS, STORED_MS, usePath } from "../context";
+import { PATHS, STORED_MS, usePage, usePath } from "../context";
 import { plural } from "../format";
 import { jumpTo } from "../ui/focus";
 import { Shape } from "../ui/parts";
-import { usePoll } from "../poll";
+import { usePoll, usePolls } from "../poll";
 import type { Route } from "../route";
-import type { AttentionQueue, CostAnalysis, Freshness, Patterns } from "../types";
+import type { AttentionQueue, CostAnalysis, Freshness, Patterns, Signal } from "../openapi";
 import { CostPanel } from "./cost";
 import { PatternsPanel } from "./patterns";
+import { isPlain, itemsOf, pathOf, PlainPanel, type PlainBody } from "./plain";
 import { QueuePanel } from "./queue";
 import { isSnoozed } from "./snoozing";
 import { DimensionPanel, StatusPanel } from "./summaries";
 
-/** Everything about the tenant on one page: what needs somebody first, then what repeats, then what it costs. */
+/** All signals of the tenant on one page. A signal without a view of its own has a table. */
 export function Overview({ route }: { route: Route }): JSX.Element {
+  const plain = usePage().signals.filter(isPlain);
   return (
     <>
-      <Verdict />
+      <Verdict plain={plain} />
       <div class="overview">
         <div class="column at-queue">
           <QueuePanel route={route} />
@@ -32,30 +34,41 @@ export function Overview({ route }: { route: Route }): JSX.Element {
           <DimensionPanel route={route} />
         </div>
       </div>
+      {plain.length ? (
+        <div class="plain-signals">
+          {plain.map((signal) => (
+            <PlainPanel key={signal.name} signal={signal} route={route} />
+          ))}
+        </div>
+      ) : null}
     </>
   );
 }
 
-/** The state of things in one line, for somebody who has ten seconds. */
-function Verdict(): JSX.Element {
+/** The state of all signals in one line. */
+function Verdict({ plain }: { plain: Signal[] }): JSX.Element {
   const queue = usePoll<AttentionQueue>(usePath(PATHS.attention, "activity.attention_queue"), STORED_MS).data;
   const cost = usePoll<CostAnalysis>(usePath(PATHS.cost, "activity.cost_analysis"), STORED_MS).data;
   const patterns = usePoll<Patterns>(usePath(PATHS.patterns, "activity.patterns"), STORED_MS).data;
   const ages = usePoll<Freshness>(PATHS.freshness, STORED_MS).data;
 
-  // What is snoozed is counted apart, here and in each panel.
+  const bodies = usePolls<PlainBody>(plain.map(pathOf), STORED_MS);
+
+  // Snoozed items are counted separately, here and in each panel.
   const waiting = queue ? queue.total_attention_items - (queue.snoozed_hidden ?? 0) : 0;
   const stuck = (patterns?.patterns ?? []).filter((pattern) => !isSnoozed(pattern));
   const runs = new Set(stuck.flatMap((pattern) => pattern.run_ids)).size;
   const costly = (cost?.agents ?? []).filter((agent) => agent.is_anomaly && !isSnoozed(agent)).length;
-  const snoozed = (queue?.snoozed_hidden ?? 0) + [...(patterns?.patterns ?? []), ...(cost?.agents ?? [])].filter(isSnoozed).length;
+  const found = plain.map((signal, index) => ({ signal, items: bodies[index]?.data ? itemsOf(signal, bodies[index].data) : null }));
+  const others = found.flatMap(({ items }) => items ?? []);
+  const snoozed = (queue?.snoozed_hidden ?? 0) + [...(patterns?.patterns ?? []), ...(cost?.agents ?? []), ...others].filter(isSnoozed).length;
   const besides = snoozed ? `${plural(snoozed, "item")} snoozed` : "";
   const isStale = ages?.signals.some((signal) => signal.stale) ?? false;
-  const isClear = queue !== null && patterns !== null && cost !== null && waiting + runs + costly === 0;
+  const isClear = queue !== null && patterns !== null && cost !== null && waiting + runs + costly === 0 && found.every(({ items }) => items?.every(isSnoozed));
   if (isClear && !isStale) {
     return (
       <p class="verdict clear">
-        <Shape tone="good" /> All clear: nothing needs you, no run is stuck, no agent costs more than usual{besides ? `; ${besides}` : ""}.
+        <Shape tone="good" /> All clear: no run needs attention, no run is stuck, no agent costs more than usual{besides ? `; ${besides}` : ""}.
       </p>
     );
   }
@@ -76,6 +89,13 @@ function Verdict(): JSX.Element {
           <b>{plural(costly, "agent")}</b> {costly === 1 ? "costs" : "cost"} more than usual
         </button>
       ) : null}
+      {found.map(({ signal, items }) =>
+        items?.length ? (
+          <button key={signal.name} type="button" class="link" onClick={() => jumpTo(`signal-${signal.name}`)}>
+            <b>{items.filter((item) => !isSnoozed(item)).length}</b> {signal.finds}
+          </button>
+        ) : null,
+      )}
       {besides ? <span class="dim">{besides}</span> : null}
     </p>
   );

@@ -1,10 +1,10 @@
 import type { JSX } from "preact";
-import { PATHS, STORED_MS, usePage, usePath } from "../context";
+import { PATHS, STORED_MS, usePage, usePath, useSignal } from "../context";
 import { money, percent, plural, span } from "../format";
-import { finding, PATTERN_RULES, PATTERN_WORDS, remarks } from "../meaning";
+import { finding, kindTitle, remarks, ruleOf, type Waste } from "../meaning";
 import { usePoll } from "../poll";
 import { listed, runHref, setQuery, type Route } from "../route";
-import type { Pattern, Patterns, Waste } from "../types";
+import type { Pattern, Patterns } from "../openapi";
 import { Empty, hasPast, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
 import { Withheld } from "./queue";
 import { isSnoozed, showsSnoozed, SnoozedToggle } from "./snoozing";
@@ -15,14 +15,13 @@ const FIRST_RUNS = 4;
 export function PatternsPanel({ route }: { route: Route }): JSX.Element {
   const polled = usePoll<Patterns>(usePath(PATHS.patterns, "activity.patterns"), STORED_MS);
   const isAllowed = usePage().can("activity.patterns");
-  const hours = polled.data?.parameters["window_hours"];
   const snoozed = polled.data?.patterns.filter(isSnoozed).length ?? 0;
   return (
     <Panel
       id="patterns"
       title="Stuck in a pattern"
       polled={polled}
-      note={polled.data ? `last ${hours ?? 24} hours, by skill names alone` : null}
+      note={polled.data ? `last ${String(polled.data.parameters["window_hours"])} h, matched by skill name only` : null}
       tools={<SnoozedToggle amount={snoozed} what="pattern" isShown={showsSnoozed(route)} />}
     >
       {isAllowed ? <When polled={polled}>{(data) => <Cards data={data} route={route} />}</When> : <Withheld capability="activity.patterns" />}
@@ -31,10 +30,11 @@ export function PatternsPanel({ route }: { route: Route }): JSX.Element {
 }
 
 function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
+  const signal = useSignal("patterns");
   if (data.patterns.length === 0) {
     return (
       <Empty title="No run is stuck in a pattern">
-        No retry loop, repeated step, tool-call loop or timeout cascade. Verified <Time at={data.snapshot.verified_at} />.
+        Last refresh <Time at={data.snapshot.verified_at} />.
       </Empty>
     );
   }
@@ -50,35 +50,36 @@ function Cards({ data, route }: { data: Patterns; route: Route }): JSX.Element {
           name="Pattern"
           chosen={chosen}
           onChange={(types) => setQuery({ pattern: types })}
-          options={types.map((type) => [type, PATTERN_WORDS[type] ?? type, counted.filter((each) => each.pattern_type === type).length])}
+          options={types.map((type) => [type, kindTitle(signal, type), counted.filter((each) => each.pattern_type === type).length])}
         />
       </div>
       <ul class="cards">
         {shown.map((pattern) => (
-          <Card key={`${pattern.pattern_type} ${pattern.details["skill_id"] ?? ""}`} pattern={pattern} moves={moves} />
+          <Card key={`${pattern.pattern_type} ${pattern.details["skill_id"] ?? ""}`} pattern={pattern} body={data} moves={moves} />
         ))}
       </ul>
-      {shown.length === 0 ? <Empty title={counted.length ? "No pattern matches these filters" : "No pattern but what is snoozed"} tone="plain" /> : null}
+      {shown.length === 0 ? <Empty title={counted.length ? "No pattern matches these filters" : "All patterns are snoozed"} tone="plain" /> : null}
       {data.by_skill?.length ? <BySkill skills={data.by_skill} /> : null}
     </>
   );
 }
 
-function Card({ pattern, moves }: { pattern: Pattern; moves: boolean }): JSX.Element {
-  const title = PATTERN_WORDS[pattern.pattern_type] ?? pattern.pattern_type;
+function Card({ pattern, body, moves }: { pattern: Pattern; body: Patterns; moves: boolean }): JSX.Element {
+  const signal = useSignal("patterns");
+  const title = kindTitle(signal, pattern.pattern_type);
   const skill = pattern.details["skill_id"];
   const rest = pattern.run_ids.slice(FIRST_RUNS);
   return (
     <li class={`card ${pattern.triage ? `is-${pattern.triage.state}` : ""}`}>
       <header>
-        <h3 title={PATTERN_RULES[pattern.pattern_type]}>
+        <h3 title={ruleOf(signal, pattern.pattern_type, body)}>
           {title}
           {skill !== undefined ? <code>{skill ?? "unknown"}</code> : null}
         </h3>
         {moves ? <Movement move={pattern.movement?.since_previous} /> : null}
         <span class="card-count">{plural(pattern.count, "run")}</span>
       </header>
-      <p>{finding(pattern)}</p>
+      <p>{finding(pattern, body)}</p>
       {remarks(pattern).map((remark) => (
         <p key={remark} class="remark">
           {remark}
@@ -89,7 +90,7 @@ function Card({ pattern, moves }: { pattern: Pattern; moves: boolean }): JSX.Ele
         <span class="strength-track" aria-hidden="true">
           <i style={{ width: `${100 * pattern.confidence}%` }} />
         </span>
-        strength {pattern.confidence.toFixed(2)}
+        confidence {pattern.confidence.toFixed(2)}
       </p>
       <ul class="run-links">
         {pattern.run_ids.slice(0, FIRST_RUNS).map((id, index) => (
@@ -118,7 +119,7 @@ function Card({ pattern, moves }: { pattern: Pattern; moves: boolean }): JSX.Ele
   );
 }
 
-/** What the repeats after the first took, where the API tells. */
+/** Time and cost of the repeats after the first use. */
 export function WasteLine({ waste }: { waste: Waste }): JSX.Element | null {
   const time = waste.wasted_ms;
   const cost = waste.wasted_cost_usd;
@@ -134,6 +135,7 @@ export function WasteLine({ waste }: { waste: Waste }): JSX.Element | null {
 }
 
 function BySkill({ skills }: { skills: NonNullable<Patterns["by_skill"]> }): JSX.Element {
+  const signal = useSignal("patterns");
   return (
     <details class="by-skill">
       <summary>By skill: {plural(skills.length, "skill")}</summary>
@@ -155,7 +157,7 @@ function BySkill({ skills }: { skills: NonNullable<Patterns["by_skill"]> }): JSX
             {skills.slice(0, 10).map((skill) => (
               <tr key={skill.skill_id}>
                 <th scope="row">{skill.skill_id ?? "unknown"}</th>
-                <td>{skill.pattern_types.map((type) => PATTERN_WORDS[type] ?? type).join(", ")}</td>
+                <td>{skill.pattern_types.map((type) => kindTitle(signal, type)).join(", ")}</td>
                 <td class="number">{skill.run_count}</td>
                 <td class="number">
                   {skill.wasted_ms ? span(skill.wasted_ms) : "–"}

@@ -1,21 +1,23 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { PATHS, STORED_MS, usePage, usePath } from "../context";
-import { count, plural } from "../format";
-import { COMPONENT_CODES, COMPONENT_WORDS, levelOf, PATTERN_WORDS, statusTone, WEIGHTS } from "../meaning";
+import { PATHS, STORED_MS, usePage, usePath, useSignal } from "../context";
+import { count, plural, words } from "../format";
+import { componentsOf, kindTitle, largestScore, levelOf, statusTone, weightsOf, type Component } from "../meaning";
 import { usePoll } from "../poll";
 import { agentHref, listed, runHref, setQuery, type Route } from "../route";
-import { COMPONENTS, type AttentionItem, type AttentionQueue, type Component } from "../types";
+import type { AttentionItem, AttentionQueue } from "../openapi";
 import { ScoreBar, ScoreLegend } from "../ui/charts";
-import { Chip, Empty, hasPast, levelLabel, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
+import { Age, Chip, Empty, hasPast, levelLabel, Movement, Name, Panel, Time, Toggles, When } from "../ui/parts";
 import { Trend } from "../ui/trend";
 import { isSnoozed, showsSnoozed, SnoozedToggle } from "./snoozing";
 import { TriageState, TriageTools } from "./triage";
 
 const FIRST = 12;
-/** The first items show how their score went: each takes a request of its own. */
+/** The first items have a sparkline: each takes a request of its own. */
 const TRENDS = 5;
-const REASONS: Component[] = ["risk", "impact", "latency", "evidence"];
+
+/** The components that can be a reason: those with levels. */
+const reasonsOf = (components: Component[]): Component[] => components.filter(({ levels }) => levels.length);
 
 export function QueuePanel({ route }: { route: Route }): JSX.Element {
   const isWhole = showsSnoozed(route);
@@ -25,7 +27,7 @@ export function QueuePanel({ route }: { route: Route }): JSX.Element {
   return (
     <Panel
       id="queue"
-      title="Needs you now"
+      title="Needs attention"
       polled={polled}
       note={queue ? plural(queue.total_attention_items - (isWhole ? 0 : snoozedOf(queue)), "run") : null}
       tools={queue ? <SnoozedToggle amount={snoozedOf(queue)} what="run" isShown={isWhole} /> : null}
@@ -41,13 +43,13 @@ export function QueuePanel({ route }: { route: Route }): JSX.Element {
 
 export function Withheld({ capability }: { capability: string }): JSX.Element {
   return (
-    <Empty title="Not with this key" tone="plain">
-      It lacks the capability <code>{capability}</code>; the operator can make a key that has it.
+    <Empty title="Not allowed with this key" tone="plain">
+      The key lacks the capability <code>{capability}</code>. Ask the operator for a key that has it.
     </Empty>
   );
 }
 
-/** How many are snoozed: the API counts them where it leaves them out. */
+/** Return the number of snoozed items; the API counts those that it leaves out. */
 const snoozedOf = (queue: AttentionQueue): number => queue.snoozed_hidden ?? queue.queue.filter(isSnoozed).length;
 
 function Queue({ queue, route, verifiedAt }: { queue: AttentionQueue; route: Route; verifiedAt: string | null }): JSX.Element {
@@ -56,12 +58,13 @@ function Queue({ queue, route, verifiedAt }: { queue: AttentionQueue; route: Rou
   const states = listed(route.query, "state");
   const agent = route.query.get("agent") ?? "";
   const hidden = queue.snoozed_hidden ?? 0;
+  const components = componentsOf(useSignal("attention"));
   if (queue.queue.length === 0) {
     return hidden ? (
-      <Empty title="Nothing needs you but what is snoozed">Snoozed runs come back when their time is over, or when they get worse.</Empty>
+      <Empty title="Only snoozed runs need attention">Snoozed runs come back when the time is over, or when they get worse.</Empty>
     ) : (
-      <Empty title="Nothing needs you">
-        No run is live or finished in the last 24 hours with a reason to look at it. Verified <Time at={queue.snapshot.verified_at} />.
+      <Empty title="No run needs attention">
+        Last refresh <Time at={queue.snapshot.verified_at} />.
       </Empty>
     );
   }
@@ -76,12 +79,12 @@ function Queue({ queue, route, verifiedAt }: { queue: AttentionQueue; route: Rou
   const shown = isWhole ? found : found.slice(0, FIRST);
   return (
     <>
-      <Filters queue={queue} reasons={reasons} states={states} />
+      <Filters queue={queue} components={reasonsOf(components)} reasons={reasons} states={states} />
       {agent ? <ActiveFilter words={`Agent ${agent}`} onClear={() => setQuery({ agent: null })} /> : null}
-      <ScoreLegend />
+      <ScoreLegend components={components} />
       <ol class="rows">
         {shown.map((item) => (
-          <Item key={item.run_id} item={item} place={places.get(item.run_id) ?? item.rank} queue={queue} moves={moves} />
+          <Item key={item.run_id} item={item} place={places.get(item.run_id) ?? item.rank} queue={queue} components={components} moves={moves} />
         ))}
       </ol>
       {found.length === 0 ? <Empty title="No run matches these filters" tone="plain" /> : null}
@@ -93,17 +96,17 @@ function Queue({ queue, route, verifiedAt }: { queue: AttentionQueue; route: Rou
         ) : null}
         {queue.total_attention_items - hidden > queue.queue.length ? (
           <span class="dim">
-            The first {queue.queue.length} of {count(queue.total_attention_items - hidden)} are published.
+            Showing the first {queue.queue.length} of {count(queue.total_attention_items - hidden)}.
           </span>
         ) : null}
         {queue.movement?.left_since_previous?.length ? <span class="dim">{plural(queue.movement.left_since_previous.length, "run")} left since the last refresh.</span> : null}
         {queue.abandoned_items > 0 ? (
           <span class="dim">
-            {plural(queue.abandoned_items, "run")} without a heartbeat for {queue.parameters.abandoned_after_hours} h.
+            {plural(queue.abandoned_items, "abandoned run")}: {noHeartbeat(queue)}.
           </span>
         ) : null}
         <span class="dim ages">
-          Scored <Time at={queue.generated_at} relative />; confirmed <Time at={verifiedAt ?? queue.snapshot.verified_at} relative /> that no run has changed since.
+          Scores <Age at={queue.generated_at} />; no changes as of <Time at={verifiedAt ?? queue.snapshot.verified_at} relative />.
         </span>
       </footer>
     </>
@@ -121,7 +124,16 @@ export function ActiveFilter({ words, onClear }: { words: string; onClear: () =>
   );
 }
 
-function Filters({ queue, reasons, states }: { queue: AttentionQueue; reasons: string[]; states: string[] }): JSX.Element {
+const noHeartbeat = (queue: AttentionQueue): string => `no heartbeat for ${String(queue.parameters["abandoned_after_hours"])} h`;
+
+interface FiltersProps {
+  queue: AttentionQueue;
+  components: Component[];
+  reasons: string[];
+  states: string[];
+}
+
+function Filters({ queue, components, reasons, states }: FiltersProps): JSX.Element {
   const amount = (matches: (item: AttentionItem) => boolean): number => queue.queue.filter(matches).length;
   return (
     <div class="filters">
@@ -129,7 +141,7 @@ function Filters({ queue, reasons, states }: { queue: AttentionQueue; reasons: s
         name="Reason"
         chosen={reasons}
         onChange={(chosen) => setQuery({ reason: chosen })}
-        options={REASONS.map((each) => [each, COMPONENT_WORDS[each], amount((item) => item.reasons.includes(each))])}
+        options={components.map(({ name, title }) => [name, title, amount((item) => item.reasons.includes(name))])}
       />
       <Toggles
         name="State"
@@ -144,13 +156,24 @@ function Filters({ queue, reasons, states }: { queue: AttentionQueue; reasons: s
   );
 }
 
-function Item({ item, place, queue, moves }: { item: AttentionItem; place: number; queue: AttentionQueue; moves: boolean }): JSX.Element {
-  const weights = queue.parameters.weights ?? WEIGHTS;
-  const labels = REASONS.filter((name) => item.contributions[name] > 0).map((name) => levelOf(name, item.contributions[name], weights));
+interface ItemProps {
+  item: AttentionItem;
+  place: number;
+  queue: AttentionQueue;
+  components: Component[];
+  moves: boolean;
+}
+
+function Item({ item, place, queue, components, moves }: ItemProps): JSX.Element {
+  const patterns = useSignal("patterns");
+  const weights = weightsOf(queue);
+  const labels = reasonsOf(components)
+    .filter(({ name }) => item.contributions[name] > 0)
+    .map((component) => levelOf(component, item.contributions[component.name], weights));
   const agent = item.links?.cost?.agent_id;
   return (
     <li class={`row item ${item.triage ? `is-${item.triage.state}` : ""}`}>
-      <span class="rank" title={place === item.rank ? undefined : `Number ${item.rank} with what is snoozed`}>
+      <span class="rank" title={place === item.rank ? undefined : `Number ${item.rank} including snoozed runs`}>
         {place}
         {moves ? <Movement move={item.movement?.since_previous} /> : null}
       </span>
@@ -159,7 +182,7 @@ function Item({ item, place, queue, moves }: { item: AttentionItem; place: numbe
           {labels.map((label) => (
             <Chip key={label.words} label={label} />
           ))}
-          {item.abandoned ? <Chip label={{ words: "Abandoned", tone: "notice" }} title="No heartbeat for a day" /> : null}
+          {item.abandoned ? <Chip label={{ words: "Abandoned", tone: "notice" }} title={words(noHeartbeat(queue))} /> : null}
         </p>
         <p class="item-facts">
           <Name href={runHref(item.run_id)} row={item.fingerprint ?? item.run_id}>
@@ -172,21 +195,22 @@ function Item({ item, place, queue, moves }: { item: AttentionItem; place: numbe
           </span>
           {item.links?.patterns.map((link) => (
             <span key={`${link.pattern_type} ${link.skill_id}`} class="tag">
-              {PATTERN_WORDS[link.pattern_type] ?? link.pattern_type}
+              {kindTitle(patterns, link.pattern_type)}
               {link.skill_id ? `: ${link.skill_id}` : ""}
             </span>
           ))}
-          {item.links?.cost?.is_anomaly ? <span class="tag">costly agent</span> : null}
+          {item.links?.cost?.is_anomaly ? <span class="tag">cost anomaly</span> : null}
         </p>
         <TriageState triage={item.triage} />
         <TriageTools item={item} name={item.run_id} />
       </div>
       <div class="item-score">
         <span class="score">{item.attention_score.toFixed(2)}</span>
-        <ScoreBar contributions={item.contributions} score={item.attention_score} />
+        <ScoreBar contributions={item.contributions} score={item.attention_score} components={components} most={largestScore(components, weights)} />
         <span class="score-words" aria-hidden="true">
-          {COMPONENTS.filter((name) => item.contributions[name] > 0)
-            .map((name) => `${COMPONENT_CODES[name]} ${item.contributions[name].toFixed(2).slice(1)}`)
+          {components
+            .filter(({ name }) => item.contributions[name] > 0)
+            .map(({ name, code }) => `${code} ${item.contributions[name].toFixed(2).slice(1)}`)
             .join(" · ")}
         </span>
         {place <= TRENDS ? <Trend signal="attention" item={item} value={item.attention_score} format={(value) => value.toFixed(2)} /> : null}

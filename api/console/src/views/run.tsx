@@ -1,17 +1,16 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, read, withQuery } from "../api";
-import { STORED_MS, usePath, PATHS } from "../context";
+import { ApiError, read, withQuery, type Problem } from "../api";
+import { PATHS, STORED_MS, usePath, useSignal } from "../context";
 import { count, decimal, money, plural, span, times, words } from "../format";
-import { evidence, levelOf, levelTone, PATTERN_RULES, PATTERN_WORDS, remarks, statusTone, COMPONENT_CODES, COMPONENT_WORDS } from "../meaning";
+import { componentsOf, evidence, kindTitle, largestScore, levelOf, levelTone, ruleOf, statusTone, weightsOf } from "../meaning";
 import { usePoll } from "../poll";
 import { agentHref, type Route } from "../route";
-import { COMPONENTS, type AttentionQueue, type Problem, type Run, type RunDetail, type Step } from "../types";
+import type { AttentionQueue, Patterns, Run, RunDetail, Step } from "../openapi";
 import { ScoreBar } from "../ui/charts";
 import { Chip, Empty, levelLabel, Panel, Time, Trouble, When } from "../ui/parts";
 import { StepTable, Timeline } from "./timeline";
 import { TriageState, TriageTools } from "./triage";
-import { WasteLine } from "./patterns";
 import { isSnoozed } from "./snoozing";
 import { Withheld } from "./queue";
 import { CopyButton } from "../ui/copy";
@@ -21,7 +20,7 @@ import { Trend } from "../ui/trend";
 const PAGE = 200;
 const LIVE_MS = 10_000;
 
-/** One run: what it is, why it is in a signal, and what it did. */
+/** One run: its properties, its signals and its steps. */
 export function RunView({ route }: { route: Route }): JSX.Element {
   const path = withQuery(`/activity/runs/${encodeURIComponent(route.id)}`, { limit: PAGE });
   const allowed = usePath(path, "activity.threshold_signals");
@@ -53,10 +52,10 @@ function Detail({ detail, route, path }: { detail: RunDetail; route: Route; path
     <>
       <Facts run={detail.run} />
       <div class="detail-grid">
-        <Panel id="why" title="Why it is here">
+        <Panel id="why" title="Signals">
           <Why detail={detail} />
         </Panel>
-        <Panel id="steps" title="What it did" note={`${plural(steps.length, "step")}${more.next ? " so far" : ""} in ${plural(detail.traces_total, "trace")}`}>
+        <Panel id="steps" title="Steps" note={`${plural(steps.length, "step")}${more.next ? " so far" : ""} in ${plural(detail.traces_total, "trace")}`}>
           {steps.length ? (
             <>
               <Timeline steps={steps} startedAt={detail.run.started_at} patterns={patterns} axis={route.query.get("axis") === "order" ? "order" : "time"} />
@@ -69,13 +68,13 @@ function Detail({ detail, route, path }: { detail: RunDetail; route: Route; path
                 </p>
               ) : null}
               <details class="as-table">
-                <summary>The same as a table</summary>
+                <summary>Show as a table</summary>
                 <StepTable steps={steps} />
               </details>
             </>
           ) : (
-            <Empty title="No step was recorded" tone="plain">
-              Steps appear once they are over. {detail.run.evidence_health === "MISSING" ? "This run's evidence is missing." : ""}
+            <Empty title="No steps recorded" tone="plain">
+              Steps appear when they end. {detail.run.evidence_health === "MISSING" ? "The evidence of this run is missing." : ""}
             </Empty>
           )}
         </Panel>
@@ -118,10 +117,10 @@ function Facts({ run }: { run: Run }): JSX.Element {
       <Fact name="Started">
         <Time at={run.started_at} focusable />
       </Fact>
-      <Fact name={run.completed_at ? "Completed" : "Last heard of"}>
+      <Fact name={run.completed_at ? "Completed" : "Last heartbeat"}>
         <Time at={run.completed_at ?? run.last_seen_at} focusable />
       </Fact>
-      <Fact name="Took">{span(run.duration_ms)}</Fact>
+      <Fact name="Duration">{span(run.duration_ms)}</Fact>
       <Fact name="Cost">{money(run.estimated_cost_usd)}</Fact>
       <Fact name="Tokens">
         {run.input_tokens === null && run.output_tokens === null ? "–" : `${count(run.input_tokens)} in, ${count(run.output_tokens)} out`}
@@ -145,7 +144,8 @@ function Facts({ run }: { run: Run }): JSX.Element {
       ) : null}
       {run.incident_count ? <Fact name="Incidents">{count(run.incident_count)}</Fact> : null}
       <Fact name="Project">{run.project_id ?? "–"}</Fact>
-      <Fact name="Provider">{[run.provider_type, run.source].filter(Boolean).join(", by ") || "–"}</Fact>
+      <Fact name="Provider">{run.provider_type ?? "–"}</Fact>
+      <Fact name="Source">{run.source ?? "–"}</Fact>
       {run.is_synthetic ? <Fact name="Data">synthetic</Fact> : null}
     </dl>
   );
@@ -153,26 +153,22 @@ function Facts({ run }: { run: Run }): JSX.Element {
 
 function Why({ detail }: { detail: RunDetail }): JSX.Element {
   const { attention, patterns, cost } = detail.signals;
+  const signal = useSignal("patterns");
+  const body = usePoll<Patterns>(usePath(PATHS.patterns, "activity.patterns"), STORED_MS).data;
   const isNowhere = !attention && !patterns?.length && !cost?.is_anomaly && detail.signals_withheld.length === 0;
   return (
     <>
-      {isNowhere ? <Empty title="In no signal">Nothing about this run asks for attention now.</Empty> : null}
+      {isNowhere ? <Empty title="This run is in no signal" /> : null}
       {attention ? <Attention detail={detail} /> : null}
       {patterns?.map((pattern) => (
         <div class="reason" key={`${pattern.pattern_type} ${pattern.skill_id}`}>
           <h3>
-            {PATTERN_WORDS[pattern.pattern_type] ?? pattern.pattern_type}
+            {kindTitle(signal, pattern.pattern_type)}
             {pattern.skill_id ? <code>{pattern.skill_id}</code> : null}
-            <span class="dim">number {pattern.rank} of the tenant</span>
+            <span class="dim">rank {pattern.rank} in this tenant</span>
           </h3>
-          <p>{capital(evidence(pattern))}.</p>
-          <p class="dim">{PATTERN_RULES[pattern.pattern_type]}</p>
-          {remarks(pattern).map((remark) => (
-            <p key={remark} class="remark">
-              {remark}
-            </p>
-          ))}
-          <WasteLine waste={pattern} />
+          <p>{evidence(pattern)}</p>
+          <p class="dim">Rule: {ruleOf(signal, pattern.pattern_type, body)}</p>
         </div>
       ))}
       {cost ? (
@@ -182,18 +178,20 @@ function Why({ detail }: { detail: RunDetail }): JSX.Element {
             <Chip label={cost.is_anomaly ? { words: "Anomaly", tone: "critical" } : { words: "Normal", tone: "plain" }} />
           </h3>
           <p>
-            {money(cost.current_avg_cost)} per run now, {cost.baseline_avg === null ? "no baseline" : `usually ${money(cost.baseline_avg)}`}, z {decimal(cost.z_score)}.
+            {money(cost.current_avg_cost)} per run now, {cost.baseline_avg === null ? "no baseline" : `usually ${money(cost.baseline_avg)}`}, z-score {decimal(cost.z_score)}.
             {detail.run.estimated_cost_usd && cost.baseline_avg ? ` This run: ${money(detail.run.estimated_cost_usd)}, ${times(detail.run.estimated_cost_usd / cost.baseline_avg)} the usual.` : ""}
           </p>
         </div>
       ) : null}
-      {detail.signals_withheld.length ? <p class="dim">Not with this key: {detail.signals_withheld.map(words).join(", ")}.</p> : null}
+      {detail.signals_withheld.length ? <p class="dim">Not allowed with this key: {detail.signals_withheld.map(words).join(", ")}.</p> : null}
     </>
   );
 }
 
 function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
   const queue = usePoll<AttentionQueue>(usePath(PATHS.attentionWhole, "activity.attention_queue"), STORED_MS).data;
+  const components = componentsOf(useSignal("attention"));
+  const weights = weightsOf(queue);
   const { attention } = detail.signals;
   if (!attention) return null;
   const item = queue?.queue.find((each) => each.run_id === detail.run.run_id);
@@ -204,16 +202,21 @@ function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
       </h3>
       <p class="score-line">
         <span class="score">{attention.attention_score.toFixed(2)}</span>
-        <ScoreBar contributions={attention.contributions} score={attention.attention_score} />
+        <ScoreBar contributions={attention.contributions} score={attention.attention_score} components={components} most={largestScore(components, weights)} />
       </p>
       <ul class="parts">
-        {COMPONENTS.filter((name) => attention.contributions[name] > 0).map((name) => (
-          <li key={name}>
-            <i class={`part-${name}`}>{COMPONENT_CODES[name]}</i>
-            <span>{name === "recency" ? "Recency" : `${COMPONENT_WORDS[name]}: ${levelOf(name, attention.contributions[name], queue?.parameters.weights).words.toLowerCase()}`}</span>
-            <span class="number">{attention.contributions[name].toFixed(3)}</span>
-          </li>
-        ))}
+        {components
+          .filter(({ name }) => attention.contributions[name] > 0)
+          .map((component) => {
+            const { name, title, code, levels } = component;
+            return (
+              <li key={name}>
+                <i class={`part-${name}`}>{code}</i>
+                <span>{levels.length && weights ? `${title}: ${levelOf(component, attention.contributions[name], weights).words.toLowerCase()}` : title}</span>
+                <span class="number">{attention.contributions[name].toFixed(3)}</span>
+              </li>
+            );
+          })}
       </ul>
       {item ? (
         <>
@@ -227,10 +230,8 @@ function Attention({ detail }: { detail: RunDetail }): JSX.Element | null {
   );
 }
 
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
-/** Return the place of a run in the queue as the overview counts it: what is snoozed holds none. */
+/** Return the position of a run in the queue. As in the overview, snoozed runs are not counted. */
 function placeOf(rank: number, queue: AttentionQueue | null): string {
   const before = queue?.queue.filter((item) => item.rank < rank && isSnoozed(item)).length ?? 0;
-  return before ? `number ${rank - before} in the queue, behind ${count(before)} snoozed` : `number ${rank} in the queue`;
+  return before ? `position ${rank - before} in the queue, without ${count(before)} snoozed` : `position ${rank} in the queue`;
 }

@@ -3,10 +3,10 @@ import { now } from "../api";
 import { money, span, words } from "../format";
 import { statusTone } from "../meaning";
 import { runHref } from "../route";
-import type { Run } from "../types";
+import type { Run } from "../openapi";
 import { Chip, levelLabel, Name, Time } from "../ui/parts";
 
-/** Runs, one a line. */
+/** A table of runs. */
 export function RunTable({ runs }: { runs: Run[] }): JSX.Element {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Runs">
@@ -19,7 +19,7 @@ export function RunTable({ runs }: { runs: Run[] }): JSX.Element {
             <th scope="col">Risk</th>
             <th scope="col">Started</th>
             <th scope="col" class="number">
-              Took
+              Duration
             </th>
             <th scope="col" class="number">
               Cost

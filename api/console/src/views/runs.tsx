@@ -5,7 +5,7 @@ import { plural, words } from "../format";
 import { usePages } from "../pages";
 import { usePoll } from "../poll";
 import { setQuery, type Route } from "../route";
-import type { Dimension, Run, RunList } from "../types";
+import type { DimensionCounts, Run, RunList } from "../openapi";
 import { Empty, Panel, Select, Toggles, Trouble, When } from "../ui/parts";
 import { RunTable } from "./run_table";
 import { Withheld } from "./queue";
@@ -15,11 +15,11 @@ const RISKS = ["NEAR_THRESHOLD", "AT_RISK", "VIOLATED"];
 const SORTS: [string, string][] = [
   ["started_at", "Newest"],
   ["duration_ms", "Longest"],
-  ["estimated_cost_usd", "Costliest"],
+  ["estimated_cost_usd", "Most expensive"],
 ];
 const PAGE = 50;
 
-/** The tenant's runs, filtered; the filters are in the address. */
+/** The runs of the tenant. The URL holds the filters. */
 export function RunsView({ route }: { route: Route }): JSX.Element {
   const { query } = route;
   const filters = {
@@ -52,7 +52,7 @@ export function RunsView({ route }: { route: Route }): JSX.Element {
 type Filtered = Record<"status" | "risk_level" | "agent_id" | "provider_type" | "source", string[]> & { state: string | null; sort: string | null };
 
 function heading(filters: Filtered): string {
-  // A status says by itself that the run is over.
+  // A final status implies a completed run.
   const state = filters.status.length && filters.state === "COMPLETED" ? "" : (filters.state ?? "");
   const parts = [state, ...filters.status, ...filters.risk_level].filter(Boolean).map((each) => words(each).toLowerCase());
   const others = [...filters.agent_id, ...filters.provider_type, ...filters.source];
@@ -61,7 +61,7 @@ function heading(filters: Filtered): string {
 }
 
 function Filters({ filters }: { filters: Filtered }): JSX.Element {
-  const agents = usePoll<Dimension>(usePath("/activity/runs/by-dimension?dim=agent_id&state=COMPLETED", "activity.runs_by_dimension"), COUNTED_MS).data;
+  const agents = usePoll<DimensionCounts>(usePath("/activity/runs/by-dimension?dim=agent_id&state=COMPLETED", "activity.runs_by_dimension"), COUNTED_MS).data;
   const chosenAgent = filters.agent_id[0] ?? "";
   const names = [...new Set([...(agents?.buckets.map((bucket) => bucket.key) ?? []), chosenAgent])].filter((name) => name && name !== "unknown");
   const isFiltered = Object.values(filters).some((value) => value !== null && value.length > 0);
@@ -78,7 +78,7 @@ function Filters({ filters }: { filters: Filtered }): JSX.Element {
       {names.length ? (
         <Select name="Agent" value={chosenAgent} options={[["", "All"], ...names.map((name): [string, string] => [name, name])]} onChange={(value) => setQuery({ agent_id: value || null })} />
       ) : null}
-      <Select name="Order" value={filters.sort ?? "started_at"} options={SORTS} onChange={(value) => setQuery({ sort: value === "started_at" ? null : value })} />
+      <Select name="Sort" value={filters.sort ?? "started_at"} options={SORTS} onChange={(value) => setQuery({ sort: value === "started_at" ? null : value })} />
       {isFiltered ? (
         <button type="button" onClick={() => setQuery(Object.fromEntries(Object.keys(filters).map((name) => [name, null])))}>
           Clear filters
@@ -96,8 +96,8 @@ function Pages({ path, first }: { path: string; first: RunList }): JSX.Element {
   });
   if (runs.length === 0) {
     return (
-      <Empty title="No run matches" tone="plain">
-        Take a filter away, or wait for the next run.
+      <Empty title="No run matches the filters" tone="plain">
+        Remove a filter, or wait for the next run.
       </Empty>
     );
   }

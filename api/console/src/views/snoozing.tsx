@@ -1,14 +1,14 @@
 import type { JSX } from "preact";
 import { plural } from "../format";
 import { setQuery, type Route } from "../route";
-import type { Followed } from "../types";
+import type { Annotations } from "../context";
 
-/** What is snoozed counts nowhere on the page, until somebody asks to see it. */
-export const isSnoozed = (item: Followed): boolean => item.triage?.state === "snoozed";
+/** Tell whether an item is snoozed: hidden, and not counted anywhere on the page. */
+export const isSnoozed = (item: Annotations): boolean => item.triage?.state === "snoozed";
 
 export const showsSnoozed = (route: Route): boolean => route.query.get("snoozed") === "show";
 
-/** Says how many are hidden as snoozed, and shows or hides them, on the whole page at once. */
+/** The number of snoozed items, as a button that shows or hides them on the whole page. */
 export function SnoozedToggle({ amount, what, isShown }: { amount: number; what: string; isShown: boolean }): JSX.Element | null {
   if (amount === 0) return null;
   return (

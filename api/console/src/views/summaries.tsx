@@ -4,7 +4,7 @@ import { count, plural, words } from "../format";
 import { statusTone } from "../meaning";
 import { usePoll } from "../poll";
 import { agentHref, runsHref, setQuery, type Route } from "../route";
-import type { Dimension, StatusSummary } from "../types";
+import type { DimensionCounts, StatusSummary } from "../openapi";
 import { Bars } from "../ui/charts";
 import { Empty, Panel, Select, When } from "../ui/parts";
 import { Withheld } from "./queue";
@@ -13,7 +13,7 @@ export function StatusPanel(): JSX.Element {
   const polled = usePoll<StatusSummary>(usePath(PATHS.status, "activity.summary_by_status"), COUNTED_MS);
   const isAllowed = usePage().can("activity.summary_by_status");
   return (
-    <Panel id="status" title="Completed runs" polled={polled} note={polled.data ? `${count(polled.data.total)} in all` : null}>
+    <Panel id="status" title="Completed runs" polled={polled} note={polled.data ? `${count(polled.data.total)} in total` : null}>
       {isAllowed ? <When polled={polled}>{(data) => <Statuses data={data} />}</When> : <Withheld capability="activity.summary_by_status" />}
     </Panel>
   );
@@ -30,7 +30,7 @@ function Statuses({ data }: { data: StatusSummary }): JSX.Element {
   if (data.total === 0) {
     return (
       <Empty title="No completed run yet" tone="plain">
-        Runs count here once their state is COMPLETED.
+        Runs are counted once their state is COMPLETED.
       </Empty>
     );
   }
@@ -54,7 +54,7 @@ export function DimensionPanel({ route }: { route: Route }): JSX.Element {
   const dim = DIMENSIONS.find(([name]) => name === route.query.get("dim"))?.[0] ?? "agent_id";
   const state = route.query.get("in") === "COMPLETED" ? "COMPLETED" : "LIVE";
   const path = usePath(`/activity/runs/by-dimension?dim=${dim}&state=${state}`, "activity.runs_by_dimension");
-  const polled = usePoll<Dimension>(path, COUNTED_MS);
+  const polled = usePoll<DimensionCounts>(path, COUNTED_MS);
   const tools = (
     <>
       <Select name="Runs" value={state} options={[["LIVE", "Live"], ["COMPLETED", "Completed"]]} onChange={(value) => setQuery({ in: value === "LIVE" ? null : value })} />
@@ -62,17 +62,17 @@ export function DimensionPanel({ route }: { route: Route }): JSX.Element {
     </>
   );
   return (
-    <Panel id="dimension" title={state === "LIVE" ? "Running now" : "Where runs come from"} polled={polled} tools={tools}>
+    <Panel id="dimension" title={state === "LIVE" ? "Live runs" : "Completed runs by origin"} polled={polled} tools={tools}>
       {path === null ? <Withheld capability="activity.runs_by_dimension" /> : <When polled={polled}>{(data) => <Buckets data={data} />}</When>}
     </Panel>
   );
 }
 
-function Buckets({ data }: { data: Dimension }): JSX.Element {
+function Buckets({ data }: { data: DimensionCounts }): JSX.Element {
   if (data.total_runs === 0) {
     return (
-      <Empty title={data.state === "LIVE" ? "No run is live right now" : "No completed run yet"} tone="plain">
-        Runs show here as soon as they are recorded.
+      <Empty title={data.state === "LIVE" ? "No live run" : "No completed run yet"} tone="plain">
+        Runs appear here as soon as they are recorded.
       </Empty>
     );
   }
@@ -85,7 +85,7 @@ function Buckets({ data }: { data: Dimension }): JSX.Element {
   return (
     <>
       <Bars bars={bars} total={data.total_runs} name={`Runs by ${data.dimension}`} />
-      {data.other_runs ? <p class="panel-foot dim">and {plural(data.other_runs, "run")} of others</p> : null}
+      {data.other_runs ? <p class="panel-foot dim">and {plural(data.other_runs, "run")} in other groups</p> : null}
     </>
   );
 }

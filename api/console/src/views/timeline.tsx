@@ -1,17 +1,20 @@
 import { scaleLinear } from "d3-scale";
 import type { JSX } from "preact";
 import { money, plural, span, words } from "../format";
-import { PATTERN_WORDS } from "../meaning";
+import { useSignal } from "../context";
+import { kindTitle } from "../meaning";
 import { setQuery } from "../route";
-import type { RunPattern, Step } from "../types";
+import type { RunSignals, Step } from "../openapi";
 import { Shape, Time, Toggles } from "../ui/parts";
+
+type RunPattern = NonNullable<RunSignals["patterns"]>[number];
 
 interface Placed {
   step: Step;
-  /** From the start of the axis to the end of it, percent. */
+  /** Start and end of the bar on the axis, percent. */
   from: number;
   to: number;
-  /** The same skill ran right before. */
+  /** Whether the previous step used the same skill. */
   again: boolean;
 }
 
@@ -25,14 +28,14 @@ interface TimelineProps {
   steps: Step[];
   startedAt: string | null;
   patterns: RunPattern[];
-  /** By the clock, or one step after another. */
+  /** By time, or with one unit per step. */
   axis: "time" | "order";
 }
 
 const skillOf = (step: Step): string => step.skill_id ?? "unknown";
 const isFailed = (step: Step): boolean => step.outcome_category === "FAILURE" || step.status === "failed";
 
-/** The steps of a run: a lane per skill, in the order that skills first ran. */
+/** The steps of a run: one lane per skill, in the order of first use. */
 export function Timeline({ steps, startedAt, patterns, axis }: TimelineProps): JSX.Element {
   const hasTimes = steps.every((step) => step.timestamp !== null);
   const byTime = axis === "time" && hasTimes;
@@ -59,7 +62,7 @@ export function Timeline({ steps, startedAt, patterns, axis }: TimelineProps): J
           </li>
           <li>↻ retries</li>
           <li>
-            <i class="key-again" /> repeated at once
+            <i class="key-again" /> repeated back to back
           </li>
         </ul>
       </div>
@@ -102,7 +105,7 @@ function timeScale(steps: Step[], startedAt: string | null): Scale {
   };
 }
 
-/** Return round instants of an axis that is `totalMs` long. */
+/** Return the ticks of an axis that is `totalMs` long. */
 function secondTicks(totalMs: number): number[] {
   const sizes = [100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000, 14_400_000, 86_400_000];
   const size = sizes.find((each) => totalMs / each <= 6) ?? totalMs / 5;
@@ -136,7 +139,7 @@ function described(lanes: Lane[]): string {
         ...[
           [lane.placed.filter(({ step }) => step.is_slow).length, "slow"],
           [lane.placed.filter(({ step }) => isFailed(step)).length, "failed"],
-          [lane.placed.filter(({ again }) => again).length, "repeated at once"],
+          [lane.placed.filter(({ again }) => again).length, "repeated back to back"],
           [lane.placed.reduce((sum, { step }) => sum + (step.retry_count ?? 0), 0), "retries"],
         ].flatMap(([amount, what]) => (amount ? [`${amount} ${what}`] : [])),
       ];
@@ -146,7 +149,8 @@ function described(lanes: Lane[]): string {
 }
 
 function LaneRow({ lane, ticks, patterns }: { lane: Lane; ticks: Scale["ticks"]; patterns: RunPattern[] }): JSX.Element {
-  const tags = patterns.filter((pattern) => pattern.skill_id === lane.skill).map((pattern) => PATTERN_WORDS[pattern.pattern_type] ?? pattern.pattern_type);
+  const signal = useSignal("patterns");
+  const tags = patterns.filter((pattern) => pattern.skill_id === lane.skill).map((pattern) => kindTitle(signal, pattern.pattern_type));
   return (
     <div class="lane">
       <span class="lane-name">
@@ -178,10 +182,10 @@ function Bar({ placed }: { placed: Placed }): JSX.Element {
   const { step, from, to } = placed;
   const marks = [isFailed(step) ? "✕" : "", step.retry_count ? `↻${step.retry_count}` : "", step.is_slow ? span(step.duration_ms) : ""].filter(Boolean).join(" ");
   const kinds = `${step.is_slow ? "is-slow" : ""} ${isFailed(step) ? "is-failed" : ""}`;
-  const told = `#${step.step_index ?? "?"} ${step.skill_name ?? skillOf(step)}: ${span(step.duration_ms)}, ${words(step.status).toLowerCase()}${step.outcome_code ? ` (${step.outcome_code})` : ""}`;
+  const label = `#${step.step_index ?? "?"} ${step.skill_name ?? skillOf(step)}: ${span(step.duration_ms)}, ${words(step.status).toLowerCase()}${step.outcome_code ? ` (${step.outcome_code})` : ""}`;
   return (
     <>
-      <i class={`step ${kinds}`} style={{ left: `${from}%`, width: `${to - from}%` }} title={told} />
+      <i class={`step ${kinds}`} style={{ left: `${from}%`, width: `${to - from}%` }} title={label} />
       {marks ? (
         <b class={`mark ${from > 70 ? "before" : ""}`} style={from > 70 ? { right: `${100 - from}%` } : { left: `${to}%` }}>
           {marks}
@@ -191,20 +195,20 @@ function Bar({ placed }: { placed: Placed }): JSX.Element {
   );
 }
 
-/** The same steps as text. */
+/** The steps as a table. */
 export function StepTable({ steps }: { steps: Step[] }): JSX.Element {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Steps">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Step table">
       <table>
         <thead>
           <tr>
             <th scope="col" class="number">#</th>
             <th scope="col">Skill</th>
             <th scope="col">Outcome</th>
-            <th scope="col" class="number">Took</th>
+            <th scope="col" class="number">Duration</th>
             <th scope="col" class="number">Retries</th>
             <th scope="col" class="number">Cost</th>
-            <th scope="col">At</th>
+            <th scope="col">Time</th>
           </tr>
         </thead>
         <tbody>

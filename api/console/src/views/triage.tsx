@@ -1,43 +1,37 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, write } from "../api";
-import { usePage, type Page } from "../context";
+import { ApiError, write, type Problem } from "../api";
+import { usePage, type Annotations, type Page } from "../context";
 import { span } from "../format";
 import { refreshAll } from "../poll";
-import type { Followed, Problem, Triage } from "../types";
+import type { Decision as Sent, Triage } from "../openapi";
 import { step } from "../ui/focus";
 import { Shape, Time, Trouble } from "../ui/parts";
 
-type Action = "acknowledge" | "snooze" | "expect" | "reopen";
-
-interface Decision {
-  action: Action;
-  minutes?: number;
-  reason?: string;
-  comment?: string;
-}
+type Action = Sent["action"];
+type Decision = Omit<Sent, "fingerprint">;
 
 const STATES: Record<Triage["state"], string> = { acknowledged: "Acknowledged", snoozed: "Snoozed", expected: "Expected" };
 const DONE: Record<Action, string> = { acknowledge: "Acknowledged", snooze: "Snoozed", expect: "Marked as expected", reopen: "Reopened" };
 
-/** How long a decision may hold, in minutes. */
+/** Durations that the dialog offers, in minutes. */
 const SNOOZES: [number, string][] = [
   [60, "1 hour"],
   [240, "4 hours"],
   [480, "8 hours"],
-  [1440, "a day"],
+  [1440, "1 day"],
 ];
 const EXPECTATIONS: [number, string][] = [
-  [1440, "a day"],
-  [10_080, "a week"],
+  [1440, "1 day"],
+  [10_080, "1 week"],
   [43_200, "30 days"],
   [129_600, "90 days"],
 ];
-/** An answer may be repeated for a second: what was decided shows after it at the latest. */
+/** The API may repeat a response for a second; after this delay the decision is visible. */
 const REPEATED_MS = 1300;
 
-/** Tell the API, and the page what was done; what nobody had decided about can be opened again at once. */
-async function send(page: Page, item: Followed, name: string, decision: Decision): Promise<void> {
+/** Send a decision and announce it. Undo reopens an item that had no decision before. */
+async function send(page: Page, item: Annotations, name: string, decision: Decision): Promise<void> {
   await write("POST", "/activity/triage", { fingerprint: item.fingerprint, ...decision });
   const undo = (): void => void send(page, item, name, { action: "reopen" }).catch((ex: unknown) => page.announce(refusal(ex)));
   const forSoLong = decision.minutes ? ` for ${span(decision.minutes * 60_000)}` : "";
@@ -48,18 +42,18 @@ async function send(page: Page, item: Followed, name: string, decision: Decision
 
 function refusal(ex: unknown): string {
   if (!(ex instanceof ApiError)) throw ex;
-  return `Not undone: ${ex.problem.detail}`;
+  return `Undo failed: ${ex.problem.detail}`;
 }
 
-/** Leave a row that goes out of sight with the keyboard on the next one. */
+/** Move the focus from a row that will be hidden to the next one. */
 function moveOn(): void {
-  const row = document.activeElement?.closest(".item, .card, .agent");
+  const row = document.activeElement?.closest(".item, .card, .agent, .plain-item");
   if (!row) return;
   step(1);
   if (row.contains(document.activeElement)) step(-1);
 }
 
-/** What somebody decided about an item. */
+/** The current triage decision about an item. */
 export function TriageState({ triage }: { triage: Triage | null | undefined }): JSX.Element | null {
   if (!triage) return null;
   return (
@@ -78,8 +72,8 @@ export function TriageState({ triage }: { triage: Triage | null | undefined }): 
   );
 }
 
-/** What may be decided about an item, for those who may. */
-export function TriageTools({ item, name }: { item: Followed; name: string }): JSX.Element | null {
+/** The triage buttons of an item, for keys with the capability. */
+export function TriageTools({ item, name }: { item: Annotations; name: string }): JSX.Element | null {
   const page = usePage();
   const [isOpen, setOpen] = useState(false);
   const [isBusy, setBusy] = useState(false);
@@ -118,7 +112,7 @@ export function TriageTools({ item, name }: { item: Followed; name: string }): J
           </button>
         </>
       )}
-      <button type="button" class="quiet" data-triage="e" onClick={() => setOpen(true)} aria-label={`More about ${name}`} aria-haspopup="dialog">
+      <button type="button" class="quiet" data-triage="e" onClick={() => setOpen(true)} aria-label={`More triage options for ${name}`} aria-haspopup="dialog">
         More…
       </button>
       {problem && !isOpen ? <Trouble problem={problem} hasData={false} /> : null}
@@ -156,13 +150,13 @@ function Dialog({ name, problem, isBusy, onDecide, onClose }: DialogProps): JSX.
     <dialog ref={dialog} class="triage-dialog" aria-labelledby="triage-title" onClose={onClose}>
       <form onSubmit={send}>
         <h2 id="triage-title">
-          Decide about <span class="id">{name}</span>
+          Triage <span class="id">{name}</span>
         </h2>
         <fieldset>
-          <legend>What it is</legend>
-          <Choice value="acknowledge" chosen={action} onChoose={choose} title="Acknowledge" meaning="I am on it. It stays in sight until it is better." />
-          <Choice value="snooze" chosen={action} onChoose={choose} title="Snooze" meaning="Not now. It is out of sight, and comes back when it is worse." />
-          <Choice value="expect" chosen={action} onChoose={choose} title="Expected" meaning="This is how it should be, for a while." />
+          <legend>Decision</legend>
+          <Choice value="acknowledge" chosen={action} onChoose={choose} title="Acknowledge" meaning="Stays listed; reopens if it gets worse." />
+          <Choice value="snooze" chosen={action} onChoose={choose} title="Snooze" meaning="Hidden; comes back when the time is over or it gets worse." />
+          <Choice value="expect" chosen={action} onChoose={choose} title="Expected" meaning="Known and intended. Stays listed; reopens when the time is over or it gets worse." />
         </fieldset>
         {spans.length ? (
           <label>
@@ -218,7 +212,7 @@ function Choice<Value extends string>({ value, chosen, title, meaning, onChoose 
   );
 }
 
-/** Press the button of the item under the keyboard. */
+/** Click a triage button of the focused item. */
 export function press(which: "a" | "s" | "e"): void {
-  document.activeElement?.closest(".item, .card, .agent, .reason, .verdict-box")?.querySelector<HTMLElement>(`[data-triage="${which}"]`)?.click();
+  document.activeElement?.closest(".item, .card, .agent, .plain-item, .reason, .verdict-box")?.querySelector<HTMLElement>(`[data-triage="${which}"]`)?.click();
 }

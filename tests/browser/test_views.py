@@ -1,4 +1,4 @@
-"""What an engineer reads and does: the overview, filters, drill-down, the keyboard, and each state of the data."""
+"""Views of the console: overview, filters, drill-down, keyboard, and each state of the data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def strip(page: Page, signal: str) -> object:
     return page.locator(".age", has_text=signal)
 
 
-def test_every_panel_of_the_demo_has_something(profile: Profile) -> None:
+def test_every_panel_of_the_demo_has_content(profile: Profile) -> None:
     page = profile.open()
 
     for selector in ("#queue .item", "#patterns .card", "#cost .agent", "#status .bars li"):
@@ -38,12 +38,17 @@ def test_every_panel_of_the_demo_has_something(profile: Profile) -> None:
     assert re.fullmatch(r"Score 0\.\d\d: (risk|impact|latency) 0\.\d\d.*", str(score.get_attribute("aria-label")))
 
 
-def test_each_signal_appears_after_the_next_refresh(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_new_run_appears_in_each_signal_after_a_refresh(new_profile: Callable[..., Profile], stack: Stack) -> None:
     tenant = "newcomer"
     profile = new_profile()
     profile.log_in(stack.key(tenant))
     page = profile.open()
-    for words in ("Nothing needs you", "No run is stuck in a pattern", "No run had a cost", "No completed run yet"):
+    for words in (
+        "No run needs attention",
+        "No run is stuck in a pattern",
+        "No run with a cost",
+        "No completed run yet",
+    ):
         expect(page.get_by_text(words).first).to_be_visible()
     expect(page.locator(".verdict")).to_contain_text("All clear")
 
@@ -58,7 +63,7 @@ def test_each_signal_appears_after_the_next_refresh(new_profile: Callable[..., P
         stack.remove(tenant)
 
 
-def test_a_filter_is_in_the_address_and_can_be_shared(profile: Profile) -> None:
+def test_filters_are_in_the_url(profile: Profile) -> None:
     page = profile.open()
     cards = page.locator("#patterns .card")
     expect(cards.first).to_be_visible()
@@ -74,7 +79,7 @@ def test_a_filter_is_in_the_address_and_can_be_shared(profile: Profile) -> None:
     expect(shared.get_by_role("button", name=re.compile("^Timeout cascade"))).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_run_is_opened_and_says_why_and_what_it_did(profile: Profile) -> None:
+def test_run_shows_its_signals_and_steps(profile: Profile) -> None:
     page = profile.open("#/?pattern=retry_loop")
     link = page.locator("#patterns .card .run-links a").first
     run_id = link.inner_text()
@@ -86,13 +91,13 @@ def test_a_run_is_opened_and_says_why_and_what_it_did(profile: Profile) -> None:
     expect(page.locator("#steps .mark").first).to_contain_text("↻")
     page.get_by_role("button", name="By order").click()
     assert page.url.endswith("axis=order")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
     expect(page.locator("#steps tbody tr").first).to_be_visible()
     page.go_back()
     expect(page.get_by_role("heading", name="Stuck in a pattern")).to_be_visible()
 
 
-def test_an_agent_shows_its_cost_over_time(profile: Profile) -> None:
+def test_agent_shows_its_cost_over_time(profile: Profile) -> None:
     page = profile.open()
     page.locator("#cost .agent a").first.click()
 
@@ -104,7 +109,7 @@ def test_an_agent_shows_its_cost_over_time(profile: Profile) -> None:
     expect(page.locator("#steps")).to_be_visible()
 
 
-def test_each_verdict_says_why(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_differing_verdicts_show_their_reasons(new_profile: Callable[..., Profile], stack: Stack) -> None:
     tenant = "doubter"
     before = datetime.now(UTC) - timedelta(days=3)
     stack.add_runs(tenant, cost_usd=0.01, started_at=before, completed_at=before)
@@ -114,12 +119,12 @@ def test_each_verdict_says_why(new_profile: Callable[..., Profile], stack: Stack
     profile.log_in(stack.key(tenant))
     page = profile.open()
     try:
-        # The rules say different things: the reasons stand beside them without being asked for.
+        # The rules disagree, so the reasons are shown.
         says = page.locator("#cost .agent .verdicts li")
-        expect(says.first).to_have_text(
-            "z rule Anomaly: z 0.0 is at most 2, but $0.0500 is above the usual 95 %, $0.0100"
+        expect(says.first).to_have_text("z rule Anomaly: above the 95th percentile ($0.0100); z 0.0 is under 2")
+        expect(says.nth(1)).to_have_text(
+            "robust rule Too few runs: 3 priced runs in the baseline window; 20 are needed"
         )
-        expect(says.nth(1)).to_have_text("robust rule Too few runs: 3 priced runs before, 20 are needed")
     finally:
         stack.remove(tenant)
 
@@ -127,19 +132,21 @@ def test_each_verdict_says_why(new_profile: Callable[..., Profile], stack: Stack
     profile.log_in()
     page = profile.open("#/agent/refund-agent")
     says = page.locator("#verdict .verdicts li")
-    expect(says.first).to_contain_text(re.compile(r"z rule Anomaly: z \d.* is above 2, and .* is above the usual 95 %"))
-    robust = r"robust rule Anomaly: the typical run costs [\d.]+. the usual, score .* beyond ±3\.5"
+    expect(says.first).to_contain_text(
+        re.compile(r"z rule Anomaly: above the 95th percentile \(.*\) and z \d.* is over 2")
+    )
+    robust = r"robust rule Anomaly: the median run costs [\d.]+. the usual; score .* is beyond ±3\.5"
     expect(says.nth(1)).to_contain_text(re.compile(robust))
 
 
-def test_an_agent_without_costs_says_where_they_come_from(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_agent_without_costs_explains_prices(new_profile: Callable[..., Profile], stack: Stack) -> None:
     tenant = "unpriced"
     stack.add_runs(tenant)
     profile = new_profile()
     profile.log_in(stack.key(tenant))
     try:
         page = profile.open(f"#/agent/{tenant}-agent")
-        expect(page.locator("#verdict")).to_contain_text("No cost recorded for its 3 runs of the last 24 hours")
+        expect(page.locator("#verdict")).to_contain_text("No cost recorded for 3 runs in the last 24 h")
         expect(page.locator("#verdict")).to_contain_text("ACTIVITY_PRICES_FILE")
         page.get_by_role("link", name="Overview").first.click()
         expect(page.locator("#cost")).to_contain_text("ACTIVITY_PRICES_FILE")
@@ -147,16 +154,14 @@ def test_an_agent_without_costs_says_where_they_come_from(new_profile: Callable[
         stack.remove(tenant)
 
 
-def test_the_two_ages_of_the_queue_say_what_they_mean(profile: Profile) -> None:
+def test_queue_shows_age_of_scores_and_of_last_check(profile: Profile) -> None:
     page = profile.open()
 
-    expect(page.locator("#queue .ages")).to_have_text(
-        re.compile(r"Scored .+; confirmed .+ that no run has changed since\.")
-    )
-    expect(page.locator(".strip")).to_contain_text("Last confirmed")
+    expect(page.locator("#queue .ages")).to_have_text(re.compile(r"Scores .+ old; no changes as of .+\."))
+    expect(page.locator(".strip")).to_contain_text("Last refresh")
 
 
-def test_small_lines_are_drawn_after_two_refreshes(profile: Profile) -> None:
+def test_sparklines_are_drawn_after_two_refreshes(profile: Profile) -> None:
     page = profile.open()
 
     lines = page.locator("#queue .spark")
@@ -166,9 +171,7 @@ def test_small_lines_are_drawn_after_two_refreshes(profile: Profile) -> None:
     assert re.fullmatch(r"0\.\d\d (just now|\d+ \w+ ago), 0\.\d\d now", str(lines.first.get_attribute("aria-label")))
 
 
-def test_changes_are_told_the_newest_first_and_lead_to_what_changed(
-    new_profile: Callable[..., Profile], stack: Stack
-) -> None:
+def test_changes_are_listed_newest_first_with_links(new_profile: Callable[..., Profile], stack: Stack) -> None:
     tenant = "changer"
     stack.add_runs(tenant, risk_level="AT_RISK", status="failed")
     stack.refreshed()
@@ -192,17 +195,17 @@ def test_changes_are_told_the_newest_first_and_lead_to_what_changed(
         stack.remove(tenant)
 
 
-def test_earlier_changes_are_a_page_away(profile: Profile) -> None:
+def test_earlier_changes_are_on_the_next_page(profile: Profile) -> None:
     page = profile.open("#/changes")
     rows = page.locator("#changes .change")
     expect(rows).to_have_count(20)
 
-    page.get_by_role("button", name="Show earlier ones").click()
+    page.get_by_role("button", name="Show earlier changes").click()
 
     expect(rows.nth(20)).to_be_visible()
 
 
-def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) -> None:
+def test_counts_link_to_a_filtered_and_paged_list_of_runs(profile: Profile) -> None:
     page = profile.open()
     page.locator("#status").get_by_role("link", name="Succeeded").click()
 
@@ -216,22 +219,22 @@ def test_runs_behind_a_number_are_listed_filtered_and_paged(profile: Profile) ->
     assert {row.inner_text() for row in page.locator("#runs tbody tr td:nth-child(2)").all()} == {"triage-bot"}
 
 
-def test_a_run_that_is_not_there_says_so(profile: Profile) -> None:
+def test_unknown_run_shows_not_found(profile: Profile) -> None:
     page = profile.open("#/run/none%2Fsuch")
 
-    expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
+    expect(page.get_by_text("No run with this id.", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name="none/such")).to_be_visible()
 
 
 @pytest.mark.parametrize(
     ("route", "words"),
     [
-        ("#/bogus", "No such view"),
-        ("#/run", "No such view"),
-        ("#/agent/nobody", "No such agent in the last 7 days"),
+        ("#/bogus", "Page not found"),
+        ("#/run", "Page not found"),
+        ("#/agent/nobody", "No run of this agent in the last 7 days"),
     ],
 )
-def test_an_address_that_leads_nowhere_says_so_and_leads_back(profile: Profile, route: str, words: str) -> None:
+def test_unknown_url_shows_not_found_with_a_link_back(profile: Profile, route: str, words: str) -> None:
     page = profile.open(route)
 
     expect(page.get_by_text(words, exact=True)).to_be_visible()
@@ -239,7 +242,7 @@ def test_an_address_that_leads_nowhere_says_so_and_leads_back(profile: Profile, 
     expect(page.locator("#queue .item").first).to_be_visible()
 
 
-def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_main_path_works_with_the_keyboard_alone(new_profile: Callable[..., Profile], stack: Stack) -> None:
     profile = new_profile()
     page = profile.open()
     expect(page.get_by_label("API key")).to_be_focused()
@@ -248,7 +251,7 @@ def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack
     expect(page.locator("#queue .item").first).to_be_visible()
 
     page.keyboard.press("Tab")
-    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    expect(page.get_by_text("Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -264,7 +267,7 @@ def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("?no such run")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
+    expect(page.get_by_text("No run with this id.", exact=True)).to_be_visible()
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
@@ -272,7 +275,7 @@ def test_the_main_path_needs_no_mouse(new_profile: Callable[..., Profile], stack
     expect(dialog).to_be_hidden()
 
 
-def test_single_keys_can_be_switched_off(profile: Profile) -> None:
+def test_single_key_shortcuts_can_be_switched_off(profile: Profile) -> None:
     page = profile.open()
     page.get_by_role("button", name="Help").click()
     page.get_by_label("Single-key shortcuts").uncheck()
@@ -283,7 +286,7 @@ def test_single_keys_can_be_switched_off(profile: Profile) -> None:
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
-def test_a_stopped_worker_shows_as_stale_and_recovers(profile: Profile, stack: Stack) -> None:
+def test_stopped_worker_shows_as_stale_and_recovers(profile: Profile, stack: Stack) -> None:
     page = profile.open()
     expect(page.locator(".age", has_text="Cost")).to_contain_text("fresh")
 
@@ -300,7 +303,7 @@ def test_a_stopped_worker_shows_as_stale_and_recovers(profile: Profile, stack: S
     expect(page.locator(".stale-note")).to_have_count(0)
 
 
-def test_a_signal_that_was_never_computed_is_not_all_clear(profile: Profile, stack: Stack) -> None:
+def test_signal_never_computed_is_not_all_clear(profile: Profile, stack: Stack) -> None:
     with stack.stopped_worker():
         stack.forget("patterns")
         page = profile.open()
@@ -312,13 +315,13 @@ def test_a_signal_that_was_never_computed_is_not_all_clear(profile: Profile, sta
     expect(page.locator("#patterns .card").first).to_be_visible(timeout=30_000)
 
 
-def test_what_was_known_stays_while_the_api_is_out_of_reach(profile: Profile) -> None:
+def test_last_data_stays_while_the_api_is_unreachable(profile: Profile) -> None:
     page = profile.open()
     expect(page.locator("#queue .item").first).to_be_visible()
 
     profile.context.set_offline(True)
     page.keyboard.press("r")
-    expect(page.locator("#queue .trouble")).to_contain_text("The API does not answer")
+    expect(page.locator("#queue .trouble")).to_contain_text("The API does not respond")
     expect(page.locator("#queue .item").first).to_be_visible()
     profile.context.set_offline(False)
 
@@ -327,7 +330,7 @@ def test_what_was_known_stays_while_the_api_is_out_of_reach(profile: Profile) ->
     profile.complaints.clear()
 
 
-def test_unchanged_answers_are_not_sent_again(profile: Profile, stack: Stack) -> None:
+def test_unchanged_snapshot_is_a_304(profile: Profile, stack: Stack) -> None:
     page = profile.open()
     expect(page.locator("#cost .agent").first).to_be_visible()
 
@@ -339,7 +342,7 @@ def test_unchanged_answers_are_not_sent_again(profile: Profile, stack: Stack) ->
         assert again.value.status == 304
 
 
-def test_times_are_local_and_utc_is_at_hand(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_times_are_local_with_utc_on_hover(new_profile: Callable[..., Profile], stack: Stack) -> None:
     profile = new_profile(timezone_id="Asia/Kolkata")
     profile.log_in()
     run_id = min(stack.run_ids(DEMO_TENANT))

@@ -1,4 +1,4 @@
-"""Triage from the page: seen by everybody of the tenant, and offered to those who may."""
+"""Triage in the console: decisions, undo, and visibility for other users of the tenant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBERS: Final = count()
 
 @pytest.fixture
 def tenant() -> str:
-    """Return a tenant of this test's own: what was decided about another's item says nothing of it."""
+    """Return a tenant of this test alone, without triage decisions of other tests."""
     return f"decider-{next(_NUMBERS)}"
 
 
@@ -36,7 +36,7 @@ def run_id(stack: Stack, tenant: str) -> Iterator[str]:
 
 @pytest.fixture
 def page(new_profile: Callable[..., Profile], stack: Stack, tenant: str, run_id: str) -> Page:
-    """Return the overview of somebody who may decide, with that run in the queue."""
+    """Return the overview for a key with the triage capability, with that run in the queue."""
     profile = new_profile()
     profile.log_in(stack.key(tenant))
     opened = profile.open()
@@ -44,7 +44,7 @@ def page(new_profile: Callable[..., Profile], stack: Stack, tenant: str, run_id:
     return opened
 
 
-def test_an_item_is_acknowledged_and_reopened_and_others_see_who_did(
+def test_acknowledgement_is_seen_by_others_and_reopened(
     page: Page, new_profile: Callable[..., Profile], stack: Stack, tenant: str, run_id: str
 ) -> None:
     item = page.locator("#queue .item", has_text=run_id)
@@ -64,7 +64,7 @@ def test_an_item_is_acknowledged_and_reopened_and_others_see_who_did(
     expect(item.locator(".triage-state")).to_have_count(0)
 
 
-def test_what_is_snoozed_is_out_of_sight_until_it_is_asked_for(page: Page, run_id: str) -> None:
+def test_snoozed_item_is_hidden_until_shown(page: Page, run_id: str) -> None:
     item = page.locator("#queue .item", has_text=run_id)
     page.keyboard.press("j")
     expect(item.get_by_role("link", name=run_id)).to_be_focused()
@@ -73,7 +73,7 @@ def test_what_is_snoozed_is_out_of_sight_until_it_is_asked_for(page: Page, run_i
     expect(item).to_have_count(0)
     expect(page.locator(".verdict")).to_contain_text("0 runs need attention")
     expect(page.locator(".verdict")).to_contain_text("1 item snoozed")
-    expect(page.locator("#queue")).to_contain_text("Nothing needs you but what is snoozed")
+    expect(page.locator("#queue")).to_contain_text("Only snoozed runs need attention")
     page.get_by_role("button", name="Show 1 snoozed run").click()
     expect(item.locator(".triage-state")).to_contain_text("Snoozed until ")
     item.hover()
@@ -82,7 +82,7 @@ def test_what_is_snoozed_is_out_of_sight_until_it_is_asked_for(page: Page, run_i
 
 
 @pytest.mark.parametrize("way", ["key", "button"])
-def test_a_snooze_can_be_undone_for_a_moment(page: Page, run_id: str, way: str) -> None:
+def test_snooze_can_be_undone(page: Page, run_id: str, way: str) -> None:
     item = page.locator("#queue .item", has_text=run_id)
     page.keyboard.press("j")
     page.keyboard.press("s")
@@ -105,7 +105,7 @@ def test_a_snooze_can_be_undone_for_a_moment(page: Page, run_id: str, way: str) 
     expect(notice.get_by_role("button")).to_have_count(0)
 
 
-def test_a_notice_goes_by_itself_unless_somebody_is_at_it(page: Page, run_id: str) -> None:
+def test_notice_disappears_unless_hovered(page: Page, run_id: str) -> None:
     page.clock.install()
     page.keyboard.press("j")
     page.keyboard.press("a")
@@ -121,7 +121,7 @@ def test_a_notice_goes_by_itself_unless_somebody_is_at_it(page: Page, run_id: st
     expect(notice).to_be_empty()
 
 
-def test_what_is_snoozed_counts_nowhere_until_it_is_shown(
+def test_snoozed_items_are_not_counted_until_shown(
     new_profile: Callable[..., Profile], stack: Stack, tenant: str
 ) -> None:
     stack.add_runs(tenant, risk_level="AT_RISK", status="failed")
@@ -154,17 +154,17 @@ def test_what_is_snoozed_counts_nowhere_until_it_is_shown(
         stack.remove(tenant)
 
 
-def test_what_is_expected_needs_a_reason(page: Page) -> None:
+def test_expect_requires_a_reason(page: Page) -> None:
     card = page.locator("#patterns .card", has_text="Retry loop")
     card.hover()
-    card.get_by_role("button", name="More about Retry loop").click()
+    card.get_by_role("button", name="More triage options for Retry loop").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Expected").check()
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_visible()
 
     dialog.get_by_label("Reason").fill("load test")
-    dialog.get_by_role("combobox", name="For").select_option("a week")
+    dialog.get_by_role("combobox", name="For").select_option("1 week")
     dialog.get_by_role("button", name="Save").click()
 
     expect(dialog).to_have_count(0)
@@ -175,7 +175,7 @@ def test_what_is_expected_needs_a_reason(page: Page) -> None:
     expect(card.locator(".triage-state")).to_have_count(0)
 
 
-def test_another_sites_page_cannot_decide_with_the_session(page: Page, stack: Stack) -> None:
+def test_cross_site_request_cannot_use_the_session(page: Page, stack: Stack) -> None:
     fingerprint = page.evaluate(
         "fetch('/api/v1/activity/attention-queue').then((a) => a.json()).then((b) => b.queue[0].fingerprint)"
     )

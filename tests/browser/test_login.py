@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Login and logout."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ if TYPE_CHECKING:
     from tests.browser.stack import Stack
 
 
-def test_a_key_opens_the_console_and_is_kept_out_of_the_pages_reach(
-    new_profile: Callable[..., Profile], stack: Stack
-) -> None:
+def test_login_keeps_the_key_out_of_reach_of_scripts(new_profile: Callable[..., Profile], stack: Stack) -> None:
     profile = new_profile()
     page = profile.open()
 
     page.get_by_label("API key").fill(stack.demo_key)
-    page.get_by_role("button", name="Open").click()
+    page.get_by_role("button", name="Log in").click()
 
-    expect(page.get_by_role("heading", name="Needs you now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
     [cookie] = [each for each in profile.context.cookies(f"{stack.url}/api/") if each["name"] == "activity_session"]
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/api")
     seen = page.evaluate(
@@ -33,10 +31,10 @@ def test_a_key_opens_the_console_and_is_kept_out_of_the_pages_reach(
     assert not any(stack.demo_key in answer.url for answer in profile.answers)
 
 
-def test_a_session_outlives_a_reload_and_ends_with_the_button(profile: Profile) -> None:
+def test_session_survives_reload_and_ends_at_logout(profile: Profile) -> None:
     page = profile.open()
     page.reload()
-    expect(page.get_by_role("heading", name="Needs you now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
 
     page.get_by_role("button", name="Log out").click()
 
@@ -46,7 +44,7 @@ def test_a_session_outlives_a_reload_and_ends_with_the_button(profile: Profile) 
     assert profile.context.cookies(f"{profile.stack.url}/api/") == []
 
 
-def test_a_wrong_key_is_told_apart_and_stays_on_the_page(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_invalid_and_malformed_keys_have_own_messages(new_profile: Callable[..., Profile], stack: Stack) -> None:
     page = new_profile().open()
     field = page.get_by_label("API key")
 
@@ -57,16 +55,14 @@ def test_a_wrong_key_is_told_apart_and_stays_on_the_page(new_profile: Callable[.
     expect(field).to_be_focused()
     field.fill("not a key")
     field.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("expected one line")
+    expect(page.get_by_role("alert")).to_contain_text("This is not a key")
 
     field.fill(stack.key())
     field.press("Enter")
-    expect(page.get_by_role("heading", name="Needs you now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
 
 
-def test_a_key_without_a_capability_is_told_which_one_it_lacks(
-    new_profile: Callable[..., Profile], stack: Stack
-) -> None:
+def test_panel_names_the_capability_that_the_key_lacks(new_profile: Callable[..., Profile], stack: Stack) -> None:
     profile = new_profile()
     profile.log_in(stack.key(capabilities=["activity.patterns"]))
 
@@ -77,7 +73,7 @@ def test_a_key_without_a_capability_is_told_which_one_it_lacks(
     assert not any(answer.status == 403 for answer in profile.answers)
 
 
-def test_a_revoked_key_leads_back_to_the_login_and_says_so(new_profile: Callable[..., Profile], stack: Stack) -> None:
+def test_revoked_key_returns_to_the_login_form(new_profile: Callable[..., Profile], stack: Stack) -> None:
     profile, key = new_profile(), stack.key(capabilities=["activity.attention_queue"])
     profile.log_in(key)
     page = profile.open()

@@ -1,4 +1,4 @@
-"""How it looks and weighs: accessibility on every view, light and dark, narrow and wide, and what a visit costs."""
+"""Accessibility, themes, widths and transfer size of every view."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text()
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 BUDGET_BYTES: Final = 150_000
-#: Loopback, two cores, other tests beside: without them it is a fraction of this.
+#: Loopback, with other tests on the same cores; alone it is a fraction of this.
 FIRST_PAINT_MS: Final = 1000
 VIEWS: Final = ("overview", "run", "agent", "runs", "changes", "login", "help", "triage")
 
 
 def show(profile: Profile, view: str) -> Page:
-    """Open a view, and wait until it has its content."""
+    """Open a view and wait for its content."""
     if view != "login":
         profile.log_in()
     if view == "run":
         page = profile.open("#/?pattern=retry_loop")
         page.locator("#patterns .card .run-links a").first.click()
         expect(page.locator("#steps .step").first).to_be_visible()
-        page.get_by_text("The same as a table").click()
+        page.get_by_text("Show as a table").click()
         return page
     routes = {"agent": "#/agent/refund-agent", "runs": "#/runs?status=failed", "changes": "#/changes"}
     page = profile.open(routes.get(view, "#/"))
@@ -44,7 +44,7 @@ def show(profile: Profile, view: str) -> Page:
     expect(page.locator(shown).first).to_be_visible()
     if view == "triage":
         page.locator("#queue .item").first.hover()
-        page.locator("#queue .item").first.get_by_role("button", name="More about").click()
+        page.locator("#queue .item").first.get_by_role("button", name="More triage options").click()
         expect(page.get_by_role("dialog")).to_be_visible()
     if view == "help":
         page.keyboard.press("?")
@@ -53,12 +53,12 @@ def show(profile: Profile, view: str) -> Page:
 
 
 def first_paint(page: Page) -> float:
-    """Return after how many milliseconds the page first showed something."""
+    """Return the first contentful paint of the page, milliseconds."""
     return float(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
 
 
 def violations(page: Page) -> list[str]:
-    """Return what axe objects to."""
+    """Return the violations that axe finds."""
     page.evaluate(AXE)
     found = page.evaluate("(rules) => axe.run(document, { runOnly: rules, resultTypes: ['violations'] })", RULES)
     return [
@@ -69,7 +69,7 @@ def violations(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing_light_or_dark(new_profile: Callable[..., Profile], view: str) -> None:
+def test_axe_finds_no_violation_in_light_or_dark(new_profile: Callable[..., Profile], view: str) -> None:
     page = show(new_profile(color_scheme="light", reduced_motion="reduce"), view)
     assert violations(page) == []
 
@@ -78,7 +78,7 @@ def test_axe_finds_nothing_light_or_dark(new_profile: Callable[..., Profile], vi
     assert violations(page) == []
 
 
-def test_axe_would_find_something(profile: Profile) -> None:
+def test_axe_detects_a_low_contrast(profile: Profile) -> None:
     page = show(profile, "overview")
     page.evaluate("document.querySelector('#queue .id').style.color = 'rgb(200, 200, 200)'")
 
@@ -86,15 +86,15 @@ def test_axe_would_find_something(profile: Profile) -> None:
 
 
 @pytest.mark.parametrize("view", ["overview", "run", "agent", "runs", "changes", "login"])
-def test_360_pixels_are_wide_enough(new_profile: Callable[..., Profile], view: str) -> None:
+def test_views_fit_a_width_of_360_pixels(new_profile: Callable[..., Profile], view: str) -> None:
     page = show(new_profile(viewport={"width": 360, "height": 740}, reduced_motion="reduce"), view)
 
-    # A chart knows its width once it has been laid out.
+    # Charts take their width after the first layout.
     page.wait_for_function("document.documentElement.scrollWidth <= 360")
     assert violations(page) == []
 
 
-def test_a_phone_shows_four_items_below_a_low_header(new_profile: Callable[..., Profile]) -> None:
+def test_phone_shows_four_items_below_the_header(new_profile: Callable[..., Profile]) -> None:
     page = show(new_profile(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True), "overview")
 
     page.locator("#queue .item").nth(4).wait_for()
@@ -108,12 +108,12 @@ def test_a_phone_shows_four_items_below_a_low_header(new_profile: Callable[..., 
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
     page.get_by_role("searchbox").fill("no such run")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("No such run.", exact=True)).to_be_visible()
+    expect(page.get_by_text("No run with this id.", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Log out")).to_be_hidden()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_name_in_an_agents_chart_stands_on_another(new_profile: Callable[..., Profile], width: int) -> None:
+def test_labels_of_the_agent_chart_do_not_overlap(new_profile: Callable[..., Profile], width: int) -> None:
     page = show(new_profile(viewport={"width": width, "height": 844}), "agent")
 
     overlaps = page.evaluate(
@@ -126,11 +126,11 @@ def test_no_name_in_an_agents_chart_stands_on_another(new_profile: Callable[...,
                 .filter(([, other]) => meet(box, other)).map(([others]) => `${words} / ${others}`));
         }"""
     )
-    assert page.locator(".history .level text").all_text_contents() == ["usual", "95 %"]
+    assert page.locator(".history .level text").all_text_contents() == ["usual", "p95"]
     assert overlaps == []
 
 
-def test_every_target_is_large_enough(profile: Profile) -> None:
+def test_click_targets_are_at_least_24_pixels(profile: Profile) -> None:
     page = show(profile, "overview")
 
     small = page.evaluate(
@@ -144,7 +144,7 @@ def test_every_target_is_large_enough(profile: Profile) -> None:
     assert small == []
 
 
-def test_a_picture_for_the_documentation_is_small_and_looks_alike(new_profile: Callable[..., Profile]) -> None:
+def test_reduced_screenshot_is_small_and_similar(new_profile: Callable[..., Profile]) -> None:
     page = show(new_profile(viewport={"width": 2560, "height": 1300}), "overview")
     taken = page.screenshot()
 
@@ -154,11 +154,11 @@ def test_a_picture_for_the_documentation_is_small_and_looks_alike(new_profile: C
         assert before.size == after.size
         difference = ImageChops.difference(before.convert("RGB"), after.convert("RGB"))
         assert max(ImageStat.Stat(difference).mean) < 1
-    # The largest of the documentation's pictures, which together may weigh 600 kB.
+    # The largest picture of the documentation; all together may have 600 kB.
     assert len(reduced) < min(200_000, len(taken) / 2)
 
 
-def test_a_wide_screen_is_used(new_profile: Callable[..., Profile]) -> None:
+def test_wide_screen_has_three_columns(new_profile: Callable[..., Profile]) -> None:
     page = show(new_profile(viewport={"width": 2560, "height": 1300}), "overview")
 
     boxes = [page.locator(selector).bounding_box() for selector in ("#queue", "#patterns", "#cost")]
@@ -167,7 +167,7 @@ def test_a_wide_screen_is_used(new_profile: Callable[..., Profile]) -> None:
     assert lefts[2] > 1400
 
 
-def test_the_scheme_follows_the_system_until_it_is_chosen(new_profile: Callable[..., Profile]) -> None:
+def test_theme_follows_the_system_until_chosen(new_profile: Callable[..., Profile]) -> None:
     profile = new_profile(color_scheme="dark")
     page = show(profile, "overview")
     background = "getComputedStyle(document.documentElement).backgroundColor"
@@ -182,14 +182,14 @@ def test_the_scheme_follows_the_system_until_it_is_chosen(new_profile: Callable[
     assert (dark, light, page.evaluate(background)) == ("rgb(14, 19, 24)", "rgb(243, 245, 247)", light)
 
 
-def test_a_first_visit_is_light_and_quick(profile: Profile) -> None:
+def test_first_visit_stays_within_bytes_and_time(profile: Profile) -> None:
     page = show(profile, "overview")
 
     sizes = page.evaluate(
         """() => ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
             .map((each) => [each.name, each.transferSize])"""
     )
-    # Others share these two cores: the best of three visits is the console's own.
+    # Other tests share the cores: the best of three visits is measured.
     paint = min(first_paint(each) for each in (page, show(profile, "overview"), show(profile, "overview")))
     total = sum(size for _, size in sizes)
     print(f"{total} bytes in {len(sizes)} answers, first contentful paint after {paint:.0f} ms")  # noqa: T201  # shown with -s
@@ -197,9 +197,7 @@ def test_a_first_visit_is_light_and_quick(profile: Profile) -> None:
     assert paint < FIRST_PAINT_MS
 
 
-def test_two_tenants_in_two_profiles_never_see_each_others_ids(
-    new_profile: Callable[..., Profile], stack: Stack
-) -> None:
+def test_two_tenants_never_see_ids_of_the_other(new_profile: Callable[..., Profile], stack: Stack) -> None:
     tenants = (DEMO_TENANT, "globex-research")
     profiles = {tenant: new_profile() for tenant in tenants}
     bodies = {tenant: profile.record() for tenant, profile in profiles.items()}
