@@ -41,8 +41,9 @@ up: $(INSTALLED) ## Run the whole system with demo data; ARGS="..." goes to `act
 test: lint ## Lint, types, schema check and the test suite on two cores; ARGS="..." goes to pytest
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-full: $(INSTALLED) ## The signals against the spec's own SQL on thousands of random databases
+test-full: $(INSTALLED) ## The signals on thousands of random databases, and under every session default
 	$(PYTHON) -m pytest $(RANDOM_DATABASES) -n 2 --dist worksteal --hypothesis-profile=full $(ARGS)
+	$(PYTHON) -m pytest tests/signals/test_session_settings.py -n 2 --dist loadgroup --full-size $(ARGS)
 
 test-laws: $(INSTALLED) ## Incremental refreshes against full ones on 500 random histories per PostgreSQL version
 	$(PYTHON) -m pytest tests/worker/test_laws.py --hypothesis-profile=laws $(ARGS)

@@ -187,7 +187,7 @@ class Api:
         """Remove every row that a test may have left."""
         with self.owner.begin() as conn:
             for rows in owned_tables.metadata.sorted_tables:
-                if rows.name != "created_object":
+                if rows.name not in {"created_object", "signal"}:
                     conn.execute(delete(rows))
             for name in ("aos_trace_steps", "aos_traces", "runs"):
                 conn.execute(delete(table(name, schema="public")))

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 needs_recordings = pytest.mark.skipif(
     not recorded.FOLDER.is_dir(), reason="the recorded runs are not beside the repository"
 )
-each_combination = pytest.mark.parametrize("name", COMBINATIONS)
+#: The combinations that `make test` takes; `make test-full` takes all of them.
+_FEW: Final = ("PGTZ", "three zones at once", "everything")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test that names a combination a few of them, or all at full size."""
+    if "combination" in metafunc.fixturenames:
+        names = list(COMBINATIONS) if metafunc.config.getoption("--full-size") else _FEW
+        metafunc.parametrize("combination", names)
+
 
 _UNTIMED: Final = datetime(2026, 1, 17, tzinfo=UTC)
 #: Instants with much to say: costs of 2011, a day before clocks change in America, untimed runs, the newest runs.
@@ -98,11 +107,10 @@ def _publish(conn: Connection) -> None:
 
 
 @needs_recordings
-@each_combination
 def test_no_default_of_a_session_alters_what_is_published(
-    server: Server, recordings: str, expected: list[list[tuple[object, ...]]], name: str
+    server: Server, recordings: str, expected: list[list[tuple[object, ...]]], combination: str
 ) -> None:
-    with hostile(server, recordings, COMBINATIONS[name]):
+    with hostile(server, recordings, COMBINATIONS[combination]):
         found = _publications(server.url_as(WORKER_ROLE, recordings))
 
     assert min(map(len, expected)) > 1, [len(rows) for rows in expected]
@@ -193,14 +201,13 @@ def _ask_all(ask: Callable[[str], Any]) -> None:
 
 
 @needs_recordings
-@each_combination
 @pytest.mark.parametrize("is_pooled", [False, True], ids=["direct", "pooled"])
 def test_no_default_of_a_session_alters_what_is_served(
-    server: Server, published: Engine, served: dict[str, bytes], name: str, *, is_pooled: bool
+    server: Server, published: Engine, served: dict[str, bytes], combination: str, *, is_pooled: bool
 ) -> None:
     url = published.url.render_as_string(hide_password=False)
     logins = _logins(server, published)
-    with hostile(server, url, COMBINATIONS[name], is_pooled=is_pooled):
+    with hostile(server, url, COMBINATIONS[combination], is_pooled=is_pooled):
         if is_pooled:
             with pooled_readers(logins) as engines:
                 found = _answers(published, engines)
