@@ -14,7 +14,7 @@ from snapshots.signals import SIGNALS, SLOTS
 from snapshots.tables import refresh
 from worker.engine.context import RefreshRequest
 from worker.engine.errors import first_line
-from worker.engine.locks import LOCK_CLASS
+from worker.engine.locks import LOCK_CLASS, first_key
 from worker.engine.shards import Shard
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ where
                     and pg_locks.database = (select oid from pg_catalog.pg_database where datname = current_database())
                     and pg_locks.classid = cast(:lock_class as bigint)
                     and pg_locks.objid
-                    = cast(:slots as bigint) * (array_position(cast(:signals as text[]), signal) - 1) + slot
+                    = (cast(:first_keys as bigint[]))[array_position(cast(:signals as text[]), signal)] + slot
                     and pg_locks.objsubid = 2
                     and pg_locks.granted
                     and pg_locks.pid <> coalesce(cast(:holder as integer), pg_backend_pid())
@@ -166,7 +166,14 @@ def close_lost(conn: Connection, *, besides: int | None = None, holder: int | No
     A worker holds the locks of all its slots from before its row says running until after it says otherwise. One that
     is free, or that the backend process `holder` (this session without it) holds, is of a worker that was lost.
     """
-    binds = {"lock_class": LOCK_CLASS, "slots": SLOTS, "signals": list(SIGNALS), "besides": besides, "holder": holder}
+    binds = {
+        "lock_class": LOCK_CLASS,
+        "slots": SLOTS,
+        "signals": list(SIGNALS),
+        "first_keys": [first_key(signal) for signal in SIGNALS],
+        "besides": besides,
+        "holder": holder,
+    }
     return int(conn.execute(_CLOSE_LOST, binds).rowcount)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from psycopg2.errorcodes import LOCK_NOT_AVAILABLE, QUERY_CANCELED
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from snapshots.errors import sqlstate
-from snapshots.signals import SIGNALS, SLOTS
+from snapshots.signals import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 #: The first half of our lock keys ("acti" in ASCII), so that a host's own advisory locks do not meet ours.
 LOCK_CLASS: Final = 0x61637469
+
+#: The keys under which workers of every version lock these three.
+_FIRST_KEYS: Final = {"patterns": 0, "cost": SLOTS, "attention": 2 * SLOTS}
+#: Blocks of keys for the other signals, as many as a 31-bit key has room for.
+_BLOCKS: Final = 2**31 // (len(_FIRST_KEYS) * SLOTS) - 2
 
 #: A server, role or database may end idle transactions, or long ones.
 _STAY: Final = text("select set_config('idle_in_transaction_session_timeout', '0', true)")
@@ -96,6 +102,12 @@ def _try(conn: Connection, signal: str, slots: Sequence[int]) -> bool:
     return False
 
 
+def first_key(signal: str) -> int:
+    """Return the key of slot 0 of a signal; the other slots follow. It depends on the signal's name alone."""
+    known = _FIRST_KEYS.get(signal)
+    return known if known is not None else (1 + crc32(signal.encode()) % _BLOCKS) * len(_FIRST_KEYS) * SLOTS
+
+
 def keys(signal: str, slots: Sequence[int]) -> dict[str, object]:
     """Return the parameters that name the locks of `slots`."""
-    return {"lock_class": LOCK_CLASS, "first": SIGNALS.index(signal) * SLOTS, "slots": list(slots)}
+    return {"lock_class": LOCK_CLASS, "first": first_key(signal), "slots": list(slots)}
