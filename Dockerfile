@@ -12,6 +12,7 @@ RUN python -m pip install --no-index -f /wheels setuptools
 
 COPY pyproject.toml README.md LICENSE ./
 COPY api api
+COPY ingest ingest
 COPY migrations migrations
 COPY ops ops
 COPY snapshots snapshots

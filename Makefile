@@ -52,7 +52,7 @@ test-hostile: $(INSTALLED) ## Hostile requests, the contract and a killed databa
 	$(PYTHON) -m pytest tests/served --full-size -o log_cli=true --log-cli-level=INFO $(ARGS)
 
 test-fuzz: $(INSTALLED) ## 10,000 hostile bodies and lines of OTLP against a real receiver and the loader
-	$(PYTHON) -m pytest tests/telemetry/test_fuzz.py --full-size -o log_cli=true --log-cli-level=INFO $(ARGS)
+	$(PYTHON) -m pytest tests/ingest/test_fuzz.py --full-size -o log_cli=true --log-cli-level=INFO $(ARGS)
 
 lint: $(INSTALLED) ## Style, types and SQL
 	$(VENV)/bin/ruff check .

@@ -1,13 +1,13 @@
-"""What models cost: a file of the operator's, so that every cost can be traced to a line that somebody wrote.
+"""Prices of model calls: the operator's file, then the price list of the package genai-prices.
 
-Source: docs/opentelemetry.md "Prices" describes the file.
+docs/opentelemetry.md "Prices" describes both.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,13 +18,25 @@ from snapshots.errors import ActivityError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ingest.assembly.spans import Span
+    from genai_prices.data_snapshot import DataSnapshot
+
+    from ingest.spans import Span
+    from snapshots.settings import Settings
 
 _MILLION: Final = 1_000_000
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _NEEDED: Final = ("model", "input_usd_per_million", "output_usd_per_million")
 _OPTIONAL: Final = ("provider", "cached_input_usd_per_million", "valid_from", "valid_until")
 _WILDCARD: Final = "*"
+#: Providers that OpenTelemetry names otherwise than genai-prices.
+_PROVIDERS: Final = {
+    "az.ai.openai": "azure",
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
+    "x_ai": "x-ai",
+}
+#: Models looked up in genai-prices after which its caches, which grow with each name, are dropped.
+_MOST_LOOKUPS: Final = 100_000
 
 
 class PriceFileError(ActivityError):
@@ -33,7 +45,7 @@ class PriceFileError(ActivityError):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a million tokens of a model cost in US dollars, from `valid_from` up to and without `valid_until`.
+    """Price of a million tokens of a model in US dollars, from `valid_from` up to and without `valid_until`.
 
     A model that ends in `*` stands for every name that begins so.
     """
@@ -46,14 +58,33 @@ class Price:
     valid_from: date | None = None
     valid_until: date | None = None
 
+    @property
+    def starts(self) -> date:
+        """Return the first day on which it holds."""
+        return self.valid_from or date.min
+
+    @property
+    def ends(self) -> date:
+        """Return the first day on which it no longer holds."""
+        return self.valid_until or date.max
+
     def covers(self, span: Span, day: date) -> bool:
         """Tell whether it is the price of the span's model on that day."""
-        return (
-            _names(self.model, span.model or "")
-            and (self.provider is None or self.provider == span.provider)
-            and (self.valid_from is None or self.valid_from <= day)
-            and (self.valid_until is None or day < self.valid_until)
+        model = span.model or ""
+        is_named = model.startswith(self.model[:-1]) if self.model.endswith(_WILDCARD) else model == self.model
+        return is_named and (self.provider is None or self.provider == span.provider) and self.starts <= day < self.ends
+
+    def cost(self, span: Span) -> Decimal:
+        """Return the cost of the span's tokens; without a price of their own, cached tokens cost what others do."""
+        sent, cached = span.input_tokens or 0, 0
+        if self.cached_input_usd_per_million is not None:
+            cached = min(span.cached_tokens or 0, sent)
+        parts = (
+            (sent - cached) * self.input_usd_per_million
+            + cached * (self.cached_input_usd_per_million or Decimal(0))
+            + (span.output_tokens or 0) * self.output_usd_per_million
         )
+        return parts / _MILLION
 
     @property
     def rank(self) -> tuple[bool, int, bool]:
@@ -61,64 +92,102 @@ class Price:
         return not self.model.endswith(_WILDCARD), len(self.model), self.provider is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """The prices of a file; none of them without one."""
+@dataclass(slots=True)
+class PublicPrices:
+    """Price list of the package genai-prices: bundled data, nothing is fetched.
 
-    entries: Sequence[Price] = ()
+    It is loaded at the first look-up, which takes about a second and up to 90 MB.
+    """
+
+    _list: DataSnapshot | None = None
+    _lookups: int = 0
 
     def cost(self, span: Span) -> Decimal | None:
-        """Return what the span's use of its model cost, in US dollars; None where that is not known.
+        """Return the cost of a model call in US dollars, None where the list lacks its model or its provider."""
+        from genai_prices import Usage  # noqa: PLC0415  # loaded where a price is needed
+        from genai_prices.data import providers  # noqa: PLC0415  # loaded where a price is needed
+        from genai_prices.data_snapshot import DataSnapshot  # noqa: PLC0415  # loaded where a price is needed
 
-        What the span says itself counts before a price; a call without its tokens, or without a price, has no cost.
+        if self._list is None or self._lookups == _MOST_LOOKUPS:
+            self._list, self._lookups = DataSnapshot(providers, from_auto_update=False), 0
+        self._lookups += 1
+        sent = span.input_tokens or 0
+        usage = Usage(
+            input_tokens=sent,
+            cache_read_tokens=min(span.cached_tokens or 0, sent),
+            output_tokens=span.output_tokens or 0,
+        )
+        provider = _PROVIDERS.get(span.provider or "", span.provider)
+        try:
+            return self._list.calc(usage, span.model or "", provider, None, _started_at(span)).total_price
+        except (LookupError, ValueError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The prices of a file, each before those of `public`; without both, no price is known."""
+
+    entries: Sequence[Price] = ()
+    public: PublicPrices | None = field(default=None, compare=False)
+
+    def cost(self, span: Span) -> Decimal | None:
+        """Return the cost of a model call in US dollars, None where it is not known.
+
+        A cost that the span states counts before a price. A call without token counts, or without a price, has none.
         """
         if span.cost_usd is not None:
             return Decimal(repr(span.cost_usd))
         if span.input_tokens is None and span.output_tokens is None:
             return None
-        price = self._price(span)
-        return None if price is None else _cost(price, span)
-
-    def _price(self, span: Span) -> Price | None:
-        day = datetime.fromtimestamp(span.started_ns // 1_000_000_000, UTC).date()
+        day = _started_at(span).date()
         fitting = [price for price in self.entries if price.covers(span, day)]
-        return max(fitting, key=lambda price: price.rank) if fitting else None
+        if fitting:
+            return max(fitting, key=lambda price: price.rank).cost(span)
+        return self.public.cost(span) if self.public is not None else None
 
 
-def price_file(setting: str | None) -> Path | None:
-    """Return the file that a setting names, if any."""
-    return None if setting is None else Path(setting)
-
-
-def read_prices(path: Path | None) -> Prices:
-    """Return the prices in the file `path`, TOML or JSON by its name; none without a file.
+def prices_of(settings: Settings, path: Path | None = None) -> Prices:
+    """Return the prices that the settings name; `path` is read in place of their file.
 
     Raises PriceFileError naming the entry and what was expected.
     """
-    if path is None:
-        return Prices()
+    if path is None and settings.prices_file is not None:
+        path = Path(settings.prices_file)
+    entries = [] if path is None else read_prices(path)
+    return Prices(entries, PublicPrices() if settings.prices == "genai-prices" else None)
+
+
+def read_prices(path: Path) -> Sequence[Price]:
+    """Return the prices in the file `path`, TOML or JSON by its name.
+
+    Raises PriceFileError naming the entry and what was expected.
+    """
     try:
         content = path.read_bytes()[: _MOST_BYTES + 1]
     except OSError as ex:
         raise PriceFileError(f"{path}: cannot be read: {ex.strerror}") from None
     if len(content) > _MOST_BYTES:
         raise PriceFileError(f"{path}: larger than {_MOST_BYTES} bytes")
-    document = _parse(path, content)
+    try:
+        if path.suffix == ".json":
+            document = json.loads(content.decode(), parse_float=Decimal)
+        else:
+            document = tomllib.loads(content.decode(), parse_float=Decimal)
+    except (ValueError, RecursionError) as ex:
+        raise PriceFileError(f"{path}: {ex}") from None
     entries = document.get("price") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise PriceFileError(f"{path}: expected a list named price")
     prices = [_entry(f"{path}: price {number}", entry) for number, entry in enumerate(entries, start=1)]
-    _refuse_doubles(path, prices)
-    return Prices(prices)
-
-
-def _parse(path: Path, content: bytes) -> Any:  # noqa: ANN401  # a document is any value
-    try:
-        if path.suffix == ".json":
-            return json.loads(content.decode(), parse_float=Decimal)
-        return tomllib.loads(content.decode(), parse_float=Decimal)
-    except (ValueError, RecursionError) as ex:
-        raise PriceFileError(f"{path}: {ex}") from None
+    seen: dict[tuple[str, str | None], list[Price]] = {}
+    for one in prices:
+        others = seen.setdefault((one.model, one.provider), [])
+        # Of two prices for one model on one day, either could count.
+        if any(one.starts < other.ends and other.starts < one.ends for other in others):
+            raise PriceFileError(f"{path}: {one.model}: two prices for one day; expected valid_from and valid_until")
+        others.append(one)
+    return prices
 
 
 def _entry(place: str, entry: object) -> Price:
@@ -135,65 +204,29 @@ def _entry(place: str, entry: object) -> Price:
 
 def _read(place: str, name: str, value: object) -> Any:  # noqa: ANN401  # the type follows the field
     if name.endswith("_per_million"):
-        return _dollars(place, value)
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            number = Decimal(value)
+            if number.is_finite() and 0 <= number <= _MILLION:
+                return number
+        raise PriceFileError(f"{place}: expected US dollars per million tokens, 0 or more")
     if name.startswith("valid_"):
-        return _day(place, value)
+        try:
+            day = date.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            day = None
+        if isinstance(day, date) and not isinstance(day, datetime):
+            return day
+        raise PriceFileError(f"{place}: expected a date like 2026-01-17")
     if not isinstance(value, str) or not value.strip() or _WILDCARD in value[:-1]:
         raise PriceFileError(f"{place}: expected text, with * at its end alone")
     return value
 
 
-def _dollars(place: str, value: object) -> Decimal:
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        number = Decimal(value)
-        if number.is_finite() and 0 <= number <= _MILLION:
-            return number
-    raise PriceFileError(f"{place}: expected US dollars per million tokens, 0 or more")
+def _started_at(span: Span) -> datetime:
+    return datetime.fromtimestamp(span.started_ns // 1_000_000_000, UTC)
 
 
-def _day(place: str, value: object) -> date:
-    try:
-        day = date.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        day = None
-    if isinstance(day, date) and not isinstance(day, datetime):
-        return day
-    raise PriceFileError(f"{place}: expected a date like 2026-01-17")
-
-
-def _refuse_doubles(path: Path, prices: Sequence[Price]) -> None:
-    """Refuse two prices for one model on one day: which of them counted would be a matter of chance."""
-    seen: dict[tuple[str, str | None], list[Price]] = {}
-    for price in prices:
-        others = seen.setdefault((price.model, price.provider), [])
-        if any(_overlap(price, other) for other in others):
-            raise PriceFileError(f"{path}: {price.model}: two prices for one day; expected valid_from and valid_until")
-        others.append(price)
-
-
-def _overlap(one: Price, other: Price) -> bool:
-    return (one.valid_from or date.min) < (other.valid_until or date.max) and (other.valid_from or date.min) < (
-        one.valid_until or date.max
-    )
-
-
-def _names(pattern: str, model: str) -> bool:
-    return model.startswith(pattern[:-1]) if pattern.endswith(_WILDCARD) else model == pattern
-
-
-def _cost(price: Price, span: Span) -> Decimal:
-    sent, cached = span.input_tokens or 0, 0
-    if price.cached_input_usd_per_million is not None:
-        cached = min(span.cached_tokens or 0, sent)
-    parts = (
-        (sent - cached) * price.input_usd_per_million
-        + cached * (price.cached_input_usd_per_million or Decimal(0))
-        + (span.output_tokens or 0) * price.output_usd_per_million
-    )
-    return parts / _MILLION
-
-
-def as_rows(prices: Prices) -> Sequence[Mapping[str, str]]:
+def as_rows(prices: Sequence[Price]) -> Sequence[Mapping[str, str]]:
     """Return the prices for people, a row each."""
     return [
         {
@@ -206,5 +239,5 @@ def as_rows(prices: Prices) -> Sequence[Mapping[str, str]]:
             "output": f"{price.output_usd_per_million:f}",
             "valid": f"{price.valid_from or 'always'} - {price.valid_until or ''}".strip(" -") or "always",
         }
-        for price in prices.entries
+        for price in prices
     ]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 from kombu.exceptions import OperationalError as TransportError
 from redis import RedisError
 
-from snapshots.errors import ActivityError
-from worker.engine.errors import first_line
+from snapshots.errors import ActivityError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from snapshots.errors import ActivityError, ArgumentError, SettingsError, UnknownSignalError, sqlstate
-from worker.engine.errors import first_line
+from snapshots.errors import ActivityError, ArgumentError, SettingsError, UnknownSignalError, first_line, sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,11 +6,19 @@ from typing import Final
 
 #: SQLSTATE of a schema, a table, a column or a function that is not there: detached, or of another revision.
 NOT_THERE: Final = frozenset({"3F000", "42P01", "42703", "42883"})
+#: Characters of an error's message that are stored or shown.
+ERROR_LENGTH: Final = 500
 
 
 def sqlstate(error: BaseException) -> str | None:
     """Return the SQLSTATE of an error of the database's; None of any other, and of a connection that was lost."""
     return getattr(getattr(error, "orig", None), "pgcode", None)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a driver's message, without the statement and parameters that SQLAlchemy adds."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [""])[0][:ERROR_LENGTH]
 
 
 class ActivityError(Exception):

@@ -193,7 +193,11 @@ class Settings(SignalSettings):
     ingest_memory_days: int = Field(
         7, ge=1, le=365, description="Days for which spans are remembered, so that one sent again changes nothing"
     )
-    prices_file: NotBlank | None = Field(None, description="File of what models cost, TOML or JSON; none, no cost")
+    prices: Literal["genai-prices", "none"] = Field(
+        "genai-prices",
+        description="Price list of models that the price file does not name; none leaves their cost unknown",
+    )
+    prices_file: NotBlank | None = Field(None, description="File of model prices, TOML or JSON; it wins over the list")
     derive: Flag = Field(
         default=True, description="Judge latency, evidence and risk of the runs that were made of traces taken in"
     )

@@ -34,6 +34,9 @@ DETACHED: Final = "detached"
 #: Tenants hash into this many slots, and shard k of N holds the slots that leave k when divided by N.
 SLOTS: Final = 64
 
+#: The first half of our advisory lock keys ("acti" in ASCII), so that a host's own advisory locks do not meet ours.
+LOCK_CLASS: Final = 0x61637469
+
 #: Group roles of the cluster; login roles are granted one of them.
 WORKER_ROLE: Final = "activity_worker"
 AUTHENTICATOR_ROLE: Final = "activity_authenticator"

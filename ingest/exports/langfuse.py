@@ -5,9 +5,12 @@ Source: Langfuse's public API, types Observation and TraceWithFullDetails; docs/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ingest.assembly.spans import (
+from ingest.conventions.describe import skill_of
+from ingest.conventions.langfuse import KINDS
+from ingest.exports.reading import SPAN_DIGITS, TRACE_DIGITS, document, hexadecimal, nanoseconds, read_export
+from ingest.spans import (
     CODE_CHARACTERS,
     MOST_TOKENS,
     PROJECT_CHARACTERS,
@@ -18,16 +21,13 @@ from ingest.assembly.spans import (
     count,
     text,
 )
-from ingest.conventions.attributes import LANGFUSE_KINDS, skill_of
-from ingest.exports.records import SPAN_DIGITS, TRACE_DIGITS, document, hexadecimal, nanoseconds, read_export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from ingest.exports.reading import Place
-    from ingest.exports.records import Record
-    from ingest.files.problems import Problem
+    from ingest.exports.reading import Place, Record
+    from ingest.files.report import Problem
 
 _NANOSECONDS = 1_000_000_000
 
@@ -44,7 +44,24 @@ def _convert(record: Record, now_ns: int) -> Iterable[Span]:
         return
     if "timestamp" not in record:
         raise SpanError("startTime: missing; expected an observation with startTime, or a trace with timestamp")
-    yield _root(record, now_ns)
+    started = nanoseconds(record, "timestamp")
+    ended = started + int((amount(record.get("latency")) or 0) * _NANOSECONDS)
+    check_times(started, ended, now_ns)
+    name = text(record.get("name")) or ""
+    trace_id = hexadecimal(record, "id", TRACE_DIGITS)
+    yield Span(
+        trace_id=trace_id,
+        span_id=hexadecimal({"id": f"trace {trace_id}"}, "id", SPAN_DIGITS),
+        parent_id=None,
+        is_root=True,
+        kind="agent",
+        name=name,
+        started_ns=started,
+        ended_ns=ended,
+        agent=name or None,
+        conversation=text(record.get("sessionId"), CODE_CHARACTERS),
+        project=text(record.get("projectId"), PROJECT_CHARACTERS),
+    )
     held = record.get("observations")
     for each in held if isinstance(held, list) else []:
         if isinstance(each, dict):
@@ -53,7 +70,7 @@ def _convert(record: Record, now_ns: int) -> Iterable[Span]:
 
 def _observation(record: Record, now_ns: int) -> Span:
     name = text(record.get("name")) or ""
-    kind = LANGFUSE_KINDS.get(str(record.get("type", "")).lower(), "other")
+    kind = KINDS.get(str(record.get("type", "")).lower(), "other")
     model = text(record.get("model") or record.get("providedModelName"))
     parent = record.get("parentObservationId")
     started = nanoseconds(record, "startTime")
@@ -61,6 +78,11 @@ def _observation(record: Record, now_ns: int) -> Span:
     ended = nanoseconds(record, "endTime") if record.get("endTime") else started
     check_times(started, ended, now_ns)
     is_failed = record.get("level") == "ERROR"
+    # Tokens and cost, under their present names or the older ones.
+    details, older, costs = document(record, "usageDetails"), document(record, "usage"), document(record, "costDetails")
+    stated = costs.get("total", record.get("totalCost", record.get("calculatedTotalCost", older.get("totalCost"))))
+    sent = details.get("input", older.get("input", record.get("promptTokens")))
+    received = details.get("output", older.get("output", record.get("completionTokens")))
     return Span(
         trace_id=hexadecimal(record, "traceId", TRACE_DIGITS),
         span_id=hexadecimal(record, "id", SPAN_DIGITS),
@@ -76,40 +98,9 @@ def _observation(record: Record, now_ns: int) -> Span:
         skill=skill_of(kind, name, model),
         model=model,
         project=text(record.get("projectId"), PROJECT_CHARACTERS),
-        **_usage(record),
-    )
-
-
-def _usage(record: Record) -> dict[str, Any]:
-    """Return tokens and cost, under their present names or the older ones."""
-    details, older, costs = document(record, "usageDetails"), document(record, "usage"), document(record, "costDetails")
-    stated = costs.get("total", record.get("totalCost", record.get("calculatedTotalCost", older.get("totalCost"))))
-    cost = amount(stated)
-    return {
-        "input_tokens": count(details.get("input", older.get("input", record.get("promptTokens"))), MOST_TOKENS),
-        "output_tokens": count(details.get("output", older.get("output", record.get("completionTokens"))), MOST_TOKENS),
-        "cached_tokens": count(details.get("input_cached_tokens"), MOST_TOKENS),
+        input_tokens=count(sent, MOST_TOKENS),
+        output_tokens=count(received, MOST_TOKENS),
+        cached_tokens=count(details.get("input_cached_tokens"), MOST_TOKENS),
         # What Langfuse has no price for costs 0 there, which says nothing.
-        "cost_usd": cost or None,
-    }
-
-
-def _root(record: Record, now_ns: int) -> Span:
-    started = nanoseconds(record, "timestamp")
-    ended = started + int((amount(record.get("latency")) or 0) * _NANOSECONDS)
-    check_times(started, ended, now_ns)
-    name = text(record.get("name")) or ""
-    trace_id = hexadecimal(record, "id", TRACE_DIGITS)
-    return Span(
-        trace_id=trace_id,
-        span_id=hexadecimal({"id": f"trace {trace_id}"}, "id", SPAN_DIGITS),
-        parent_id=None,
-        is_root=True,
-        kind="agent",
-        name=name,
-        started_ns=started,
-        ended_ns=ended,
-        agent=name or None,
-        conversation=text(record.get("sessionId"), CODE_CHARACTERS),
-        project=text(record.get("projectId"), PROJECT_CHARACTERS),
+        cost_usd=amount(stated) or None,
     )

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from openinference.semconv.trace import SpanAttributes
-
-from ingest.assembly.spans import Span, check_times
-from ingest.conventions.attributes import KNOWN, describe
-from ingest.exports.records import SPAN_DIGITS, TRACE_DIGITS, document, hexadecimal, nanoseconds, read_export
+from ingest.conventions.describe import KNOWN, describe
+from ingest.conventions.openinference import SPAN_KIND
+from ingest.exports.reading import SPAN_DIGITS, TRACE_DIGITS, document, hexadecimal, nanoseconds, read_export
+from ingest.spans import Span, check_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from ingest.exports.reading import Place
-    from ingest.exports.records import Record
-    from ingest.files.problems import Problem
+    from ingest.exports.reading import Place, Record
+    from ingest.files.report import Problem
 
 _PREFIX: Final = "attributes."
 
@@ -36,7 +34,15 @@ def _convert(record: Record, now_ns: int) -> Iterable[Span]:
     parent = record.get("parent_id")
     started, ended = nanoseconds(record, "start_time"), nanoseconds(record, "end_time")
     check_times(started, ended, now_ns)
-    described = describe(str(record.get("name") or ""), _attributes(record), {})
+    # Attributes are named by their path, nested, or columns of a data frame.
+    found: Record = {
+        name.removeprefix(_PREFIX): value for name, value in record.items() if name.removeprefix(_PREFIX) in KNOWN
+    }
+    _collect(document(record, "attributes"), "", found)
+    span_kind = record.get("span_kind")
+    if isinstance(span_kind, str):
+        found = {SPAN_KIND: span_kind, **found}
+    described = describe(str(record.get("name") or ""), found, {})
     is_failed = record.get("status_code") == "ERROR"
     yield Span(
         trace_id=hexadecimal(ids, "trace_id", TRACE_DIGITS),
@@ -48,16 +54,6 @@ def _convert(record: Record, now_ns: int) -> Iterable[Span]:
         is_failed=is_failed or described["error"] is not None,
         **described,
     )
-
-
-def _attributes(record: Record) -> Record:
-    """Return the attributes that are read: named by their path, nested, or columns of a data frame."""
-    found: Record = {
-        name.removeprefix(_PREFIX): value for name, value in record.items() if name.removeprefix(_PREFIX) in KNOWN
-    }
-    _collect(document(record, "attributes"), "", found)
-    kind = record.get("span_kind")
-    return {SpanAttributes.OPENINFERENCE_SPAN_KIND: kind, **found} if isinstance(kind, str) else found
 
 
 def _collect(nested: Record, path: str, found: dict[str, Any]) -> None:

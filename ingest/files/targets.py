@@ -1,4 +1,4 @@
-"""The tables that files are loaded into, as the catalog describes them: a host's columns may differ from ours."""
+"""Target tables of a load, as the catalog describes them: a host's columns may differ from ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from ingest.files.problems import FieldError, LoadError, shown
+from ingest.files.report import FieldError, LoadError, shown
 from ingest.files.values import check_of, text_of
 from snapshots import host
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, RowMapping
 
     from ingest.files.values import Check
-    from snapshots.host import Source
 
 #: The tables in the order in which they are loaded, each with the fields of its key.
 KEYS: Final[Mapping[str, Sequence[str]]] = {
@@ -149,18 +148,17 @@ class Target:
             raise FieldError(f"{shown(twice[0])[1:-1]}: named twice")
         unknown = [name for name in names if name not in self._by_field]
         if unknown:
-            raise FieldError(self._describe_unknown(unknown))
+            renamed = _RENAMED.get((self.table, unknown[0]))
+            if renamed:
+                hint = f"unknown field; the key of {self.table} is named {renamed} in files"
+                raise FieldError(f"{unknown[0]}: {hint}")
+            found = ", ".join(shown(name)[1:-1] or "(empty)" for name in unknown)
+            hint = f"unknown field; expected columns of {self.table}, or provenance named {PROVENANCE}*"
+            raise FieldError(f"{found}: {hint}")
         needed = [column.field for column in self.columns if column.is_required] + list(KEYS[self.table])
         missing = [name for name in dict.fromkeys(needed) if name not in names]
         if missing:
             raise FieldError(f"{', '.join(missing)}: missing; {self.table} requires a value")
-
-    def _describe_unknown(self, unknown: Sequence[str]) -> str:
-        renamed = _RENAMED.get((self.table, unknown[0]))
-        if renamed:
-            return f"{unknown[0]}: unknown field; the key of {self.table} is named {renamed} in files"
-        names = ", ".join(shown(name)[1:-1] or "(empty)" for name in unknown)
-        return f"{names}: unknown field; expected columns of {self.table}, or provenance named {PROVENANCE}*"
 
 
 def read_targets(conn: Connection) -> dict[str, Target]:
@@ -168,18 +166,19 @@ def read_targets(conn: Connection) -> dict[str, Target]:
 
     Raises LoadError when one is missing.
     """
-    return {table: _read_target(conn, table, source) for table, source in host.read(conn).items() if table in KEYS}
-
-
-def _read_target(conn: Connection, table: str, source: Source) -> Target:
-    ours = {one: name for name in source.table.columns if isinstance(one := source.field(name), str)}
-    rows = conn.execute(_COLUMNS, {"relation": source.relation}).mappings()
-    columns = [_column(table, row, ours) for row in rows]
-    by_field = {column.field: position for position, column in enumerate(columns)}
-    missing = [key for key in KEYS[table] if key not in by_field]
-    if missing:
-        raise LoadError(f"{source.relation}: no table with {', '.join(missing)} there; run `activity migrate`")
-    return Target(table, columns, source.place.schema, source.place.table, by_field)
+    targets = {}
+    for table, source in host.read(conn).items():
+        if table not in KEYS:
+            continue
+        ours = {one: name for name in source.table.columns if isinstance(one := source.field(name), str)}
+        rows = conn.execute(_COLUMNS, {"relation": source.relation}).mappings()
+        columns = [_column(table, row, ours) for row in rows]
+        by_field = {column.field: position for position, column in enumerate(columns)}
+        missing = [key for key in KEYS[table] if key not in by_field]
+        if missing:
+            raise LoadError(f"{source.relation}: no table with {', '.join(missing)} there; run `activity migrate`")
+        targets[table] = Target(table, columns, source.place.schema, source.place.table, by_field)
+    return targets
 
 
 def _column(table: str, row: RowMapping, ours: Mapping[str, str]) -> Column:

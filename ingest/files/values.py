@@ -14,14 +14,14 @@ import uuid
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ingest.files.problems import shown
+from ingest.files.report import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Check = Callable[[str], str]
 
-#: How an instant ends whose zone nobody named; those with one end with an offset in digits.
+#: End of an instant that names no zone; the others end with an offset in digits.
 ASSUMED_UTC: Final = "Z"
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
 _NUMBER: Final = re.compile(
@@ -142,7 +142,7 @@ def _boolean(text: str) -> str:
 
 
 def _instant(text: str) -> str:
-    """Return an instant with its offset; one without holds UTC (R4), and says so in a way that no other does."""
+    """Return an instant with its offset; one without is taken as UTC, and ends with `ASSUMED_UTC`."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

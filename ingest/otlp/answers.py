@@ -1,4 +1,4 @@
-"""What a sender is answered, in the encoding that it used: OTLP's response, or google.rpc.Status for a refusal.
+"""Answers to senders, in the request's encoding: OTLP's response, or google.rpc.Status for a refusal.
 
 Source: OTLP specification, "OTLP/HTTP Response": full success, partial success, failures, throttling.
 """
@@ -37,7 +37,7 @@ _CODES: Final[Mapping[int, int]] = {
     429: code_pb2.RESOURCE_EXHAUSTED,
     503: code_pb2.UNAVAILABLE,
 }
-#: How many reasons a partial success tells.
+#: Reasons that a partial success names at most.
 _REASONS: Final = 5
 
 

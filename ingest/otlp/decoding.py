@@ -15,9 +15,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from ingest.assembly.spans import Span, SpanError, check_times
-from ingest.conventions.attributes import KNOWN, describe
-from snapshots.errors import ActivityError
+from ingest.conventions.describe import KNOWN, describe
+from ingest.spans import Span, SpanError, check_times
+from snapshots.errors import ActivityError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +27,7 @@ MAX_SPANS: Final = 20_000
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
 _IS_REMOTE: Final = trace_pb2.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+_PLAIN: Final = frozenset({"string_value", "int_value", "double_value", "bool_value"})
 #: The members of a span that are read from JSON, its ids and attributes apart.
 _READ: Final = ("name", "flags", "startTimeUnixNano", "endTimeUnixNano")
 
@@ -48,17 +49,13 @@ def read_protobuf(body: bytes, now_ns: int) -> Iterator[Span | SpanError]:
         request = ExportTraceServiceRequest.FromString(body)
     except DecodeError:
         raise UnreadableRequestError("expected an ExportTraceServiceRequest in protobuf") from None
-    return _of_message(request, now_ns)
-
-
-def _of_message(request: ExportTraceServiceRequest, now_ns: int) -> Iterator[Span | SpanError]:
-    if sum(len(scope.spans) for each in request.resource_spans for scope in each.scope_spans) > MAX_SPANS:
+    found = [
+        (_values(each.resource.attributes), [span for scope in each.scope_spans for span in scope.spans])
+        for each in request.resource_spans
+    ]
+    if sum(len(spans) for _, spans in found) > MAX_SPANS:
         raise _too_many()
-    for each in request.resource_spans:
-        resource = _values(each.resource.attributes)
-        for scope in each.scope_spans:
-            for message in scope.spans:
-                yield _taken(message, resource, now_ns)
+    return (_taken(message, resource, now_ns) for resource, spans in found for message in spans)
 
 
 def read_json(body: bytes, now_ns: int) -> Iterator[Span | SpanError]:
@@ -74,21 +71,20 @@ def read_json(body: bytes, now_ns: int) -> Iterator[Span | SpanError]:
         raise UnreadableRequestError("broken JSON: nested too deeply") from None
     except ValueError as ex:
         raise UnreadableRequestError(f"broken JSON: {ex}") from None
-    found = [(scope, resource) for resource, scope in _scopes(_object(document, "request"))]
-    if sum(len(spans) for spans, _ in found) > MAX_SPANS:
-        raise _too_many()
-    return (_of_json(span, resource, now_ns) for spans, resource in found for span in spans)
-
-
-def _scopes(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, object], list[object]]]:
-    """Yield the attributes of each resource with the spans of each of its scopes."""
-    if document and "resourceSpans" not in document:
+    request = _object(document, "request")
+    if request and "resourceSpans" not in request:
         raise UnreadableRequestError("resourceSpans: missing; expected an ExportTraceServiceRequest")
-    for each in _list(document, "resourceSpans"):
+    found: list[tuple[Mapping[str, object], list[object]]] = []
+    for each in _list(request, "resourceSpans"):
         member = _object(each, "resourceSpans")
-        resource = _json_values(_object(member.get("resource") or {}, "resource"))
-        for scope in _list(member, "scopeSpans"):
-            yield resource, _list(_object(scope, "scopeSpans"), "spans")
+        try:
+            resource = _values(_json_attributes(_object(member.get("resource") or {}, "resource")))
+        except SpanError as ex:
+            raise UnreadableRequestError(f"resource.{ex}") from None
+        found += [(resource, _list(_object(scope, "scopeSpans"), "spans")) for scope in _list(member, "scopeSpans")]
+    if sum(len(spans) for _, spans in found) > MAX_SPANS:
+        raise _too_many()
+    return (_of_json(span, resource, now_ns) for resource, spans in found for span in spans)
 
 
 def _object(value: object, name: str) -> dict[str, Any]:
@@ -104,58 +100,37 @@ def _list(document: Mapping[str, Any], name: str) -> list[object]:
     return value
 
 
-def _json_values(holder: Mapping[str, Any]) -> Mapping[str, object]:
-    try:
-        return _values(_json_attributes(holder))
-    except SpanError as ex:
-        raise UnreadableRequestError(f"resource.{ex}") from None
-
-
 def _json_attributes(holder: Mapping[str, Any]) -> Iterable[KeyValue]:
     """Return the attributes that are read; the others are not even looked at."""
     found = holder.get("attributes") or []
     if not isinstance(found, list):
         raise SpanError("attributes: expected a JSON array")
-    known = [each for each in found if isinstance(each, dict) and _is_known(each.get("key"))]
+    keyed = [each for each in found if isinstance(each, dict) and isinstance(each.get("key"), str)]
+    known = [each for each in keyed if each["key"] in KNOWN]
     try:
         return [json_format.ParseDict(each, KeyValue(), ignore_unknown_fields=True) for each in known]
     except (json_format.ParseError, ValueError, TypeError, RecursionError):
         raise SpanError("attributes: expected key and value as OTLP writes them") from None
 
 
-def _is_known(key: object) -> bool:
-    return isinstance(key, str) and key in KNOWN
-
-
 def _of_json(document: object, resource: Mapping[str, object], now_ns: int) -> Span | SpanError:
     try:
         if not isinstance(document, dict):
             raise SpanError("span: expected a JSON object")  # noqa: TRY301  # one handler makes the answer
-        message = _message(document)
+        read = {name: document[name] for name in _READ if document.get(name) is not None}
+        status = document.get("status")
+        if isinstance(status, dict) and status.get("code") is not None:
+            read["status"] = {"code": status["code"]}
+        message = json_format.ParseDict(read, trace_pb2.Span(), ignore_unknown_fields=True)
+        message.trace_id = _hexadecimal(document, "traceId")
+        message.span_id = _hexadecimal(document, "spanId")
+        message.parent_span_id = _hexadecimal(document, "parentSpanId")
         message.attributes.extend(_json_attributes(document))
     except SpanError as ex:
         return ex
-    return _taken(message, resource, now_ns)
-
-
-def _message(document: Mapping[str, Any]) -> trace_pb2.Span:
-    """Return the span of `document` without its attributes. Raises SpanError."""
-    read = {name: document[name] for name in _READ if document.get(name) is not None}
-    status = document.get("status")
-    if isinstance(status, dict) and status.get("code") is not None:
-        read["status"] = {"code": status["code"]}
-    try:
-        message = json_format.ParseDict(read, trace_pb2.Span(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, TypeError, OverflowError) as ex:
-        raise SpanError(_first_line(ex)) from None
-    message.trace_id = _hexadecimal(document, "traceId")
-    message.span_id = _hexadecimal(document, "spanId")
-    message.parent_span_id = _hexadecimal(document, "parentSpanId")
-    return message
-
-
-def _first_line(ex: Exception) -> str:
-    return (str(ex).splitlines() or ["span"])[0][:200].encode("utf-8", "replace").decode()
+        return SpanError(first_line(ex).encode("utf-8", "replace").decode() or "span")
+    return _taken(message, resource, now_ns)
 
 
 def _hexadecimal(document: Mapping[str, Any], name: str) -> bytes:
@@ -195,14 +170,13 @@ def _id(value: bytes, size: int, name: str) -> str:
 
 
 def _values(attributes: Iterable[KeyValue]) -> Mapping[str, object]:
-    return {each.key: _value(each) for each in attributes if each.key in KNOWN}
-
-
-def _value(attribute: KeyValue) -> object:
-    """Return a plain value; lists and maps are none."""
-    kind = attribute.value.WhichOneof("value")
-    plain = kind in {"string_value", "int_value", "double_value", "bool_value"}
-    return getattr(attribute.value, kind) if plain and kind else None
+    """Return the attributes that are read, by name; lists and maps have no value."""
+    found = {}
+    for each in attributes:
+        if each.key in KNOWN:
+            kind = each.value.WhichOneof("value")
+            found[each.key] = getattr(each.value, kind) if kind in _PLAIN else None
+    return found
 
 
 def _too_many() -> TooManySpansError:

@@ -1,4 +1,4 @@
-"""`activity prices`: what a file of model prices says."""
+"""`activity prices`: checks of a file of model prices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingest.prices import as_rows, read_prices
 
 @click.group()
 def prices() -> None:
-    """Look at a file of model prices."""
+    """Check a file of model prices."""
 
 
 @prices.command()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from ops.health.broker import BEAT_LOCK_KEY
+from snapshots.signals import LOCK_CLASS
 from tests.chaos.crew import kill
-from worker.engine.locks import LOCK_CLASS
 
 if TYPE_CHECKING:
     import random

@@ -15,9 +15,9 @@ from ops.health.watch import Watch
 from snapshots import settings
 from snapshots.tables import refresh
 from tests.api.arrange import Api, Moment
+from tests.ingest.receiver import receiver_over
 from tests.ops.promql import Scrapes
 from tests.ops.scraping import API_JOB, RECEIVER_JOB, samples
-from tests.telemetry.receiver import receiver_over
 from worker.engine import ledger
 from worker.engine import refresh as engine
 from worker.engine.context import RefreshRequest
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from snapshots.settings import Settings
+    from tests.ingest.receiver import Receiver
     from tests.ops.promql import Series
-    from tests.telemetry.receiver import Receiver
 
 
 @dataclass

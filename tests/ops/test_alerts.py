@@ -18,11 +18,11 @@ from migrations import capture
 from snapshots import settings
 from snapshots.tables import freshness, quarantine, refresh
 from tests.api.arrange import SNAPSHOT_PATHS
+from tests.ingest.spans import agent, tool
 from tests.ops.composition import SERVICES
 from tests.ops.monitored import alerts, dashboard, load, rules
 from tests.ops.promql import Scrapes, parse
 from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB
-from tests.telemetry.spans import agent, tool
 from worker.app import SENT_AT
 from worker.engine import ledger
 from worker.engine.tables import dirty_run

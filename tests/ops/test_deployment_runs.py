@@ -24,8 +24,8 @@ from ops.local import children
 from ops.local.embedded.postgres import EMBEDDED_BINARIES, PostgresCluster
 from snapshots import database
 from tests.factories import insert_run, insert_step, insert_trace
+from tests.ingest.spans import agent, body
 from tests.ops.composition import COMPOSE, ROOT, SECRETS, SERVICES, environment, health_check, in_order, seconds
-from tests.telemetry.spans import agent, body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

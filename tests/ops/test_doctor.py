@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from ingest.files.loading import store
+from ingest.files.load_rows import store
 from migrations import runner
 from migrations.roles import ensure_roles
 from ops.adoption.doctor import sampling

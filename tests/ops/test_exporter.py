@@ -28,12 +28,12 @@ from snapshots.signals import AUTHENTICATOR_ROLE, INGEST_ROLE, READER_ROLE, SIGN
 from snapshots.tables import refresh
 from tests.api.arrange import SNAPSHOT_PATHS, Api, Moment
 from tests.factories import insert_run
+from tests.ingest.receiver import receiver_over
+from tests.ingest.spans import agent
 from tests.ops.monitored import alerts, panels
 from tests.ops.processes import free_port, running, until
 from tests.ops.promql import Scrapes, Selector, parse, parts
 from tests.ops.scraping import API_JOB, EXPORTER_JOB, RECEIVER_JOB, fetch, samples, value
-from tests.telemetry.receiver import receiver_over
-from tests.telemetry.spans import agent
 from worker.app import create_app
 from worker.engine import ledger
 from worker.engine.context import RefreshRequest

@@ -9,10 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
-from ingest.assembly.rounds import Assembler
-from ingest.otlp.metrics import Metrics
-from ingest.otlp.readiness import obstacle
-from ingest.prices import price_file, read_prices
+from ingest.assembly.assembler import Assembler
+from ingest.health import Metrics, obstacle
+from ingest.prices import prices_of
 from migrations.ingest import open_source
 from ops.cli import main
 from ops.health.metrics import HealthCollector
@@ -122,7 +121,7 @@ def test_the_exporter_tells_no_numbers_of_hidden_rows(system: System) -> None:
 def test_a_receiver_over_hidden_rows_is_not_ready_and_writes_nothing(system: System, damage: str) -> None:
     system.change(open_source)
     system.change(lambda conn: conn.execute(text(damage)))
-    prices = read_prices(price_file(None))
+    prices = prices_of(system.settings)
 
     assert "hide" in str(obstacle(system.ingest, SCHEMA_REVISION)) or "missing" in str(
         obstacle(system.ingest, SCHEMA_REVISION)

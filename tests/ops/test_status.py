@@ -18,8 +18,8 @@ from ops.health.broker import BEAT_LOCK_KEY, Broker
 from ops.health.state import IngestHealth, Spread
 from snapshots.signals import SCHEMA_REVISION, SIGNALS
 from snapshots.tables import quarantine
+from tests.ingest.spans import agent, tool
 from tests.ops.monitored import alerts
-from tests.telemetry.spans import agent, tool
 from worker.app import create_app
 from worker.schedule import RECOMPUTE
 

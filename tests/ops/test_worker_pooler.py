@@ -13,6 +13,7 @@ from ops.cli import activity
 from snapshots import pooling, settings
 from snapshots.database import connect
 from snapshots.errors import SettingsError
+from snapshots.signals import LOCK_CLASS
 from snapshots.tables import freshness
 from tests.factories import insert_run
 from tests.ops.processes import running, until
@@ -20,7 +21,6 @@ from tests.pooler import pooled
 from worker.app import create_app
 from worker.engine import ledger, locks
 from worker.engine.context import RefreshRequest
-from worker.engine.locks import LOCK_CLASS
 from worker.engine.refresh import refresh
 from worker.schedule import RECOMPUTE
 

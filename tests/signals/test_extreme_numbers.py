@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from api.queries.explain.cost import live, now_says
-from ingest.assembly.spans import amount
 from ingest.files.values import check_of, text_of
+from ingest.spans import amount
 from migrations import capture
 from snapshots import settings
 from snapshots.database import connect

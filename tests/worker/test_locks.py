@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots.database import connect
 from snapshots.errors import ActivityError
-from snapshots.signals import SLOTS, WORKER_ROLE
+from snapshots.signals import LOCK_CLASS, SLOTS, WORKER_ROLE
 from snapshots.tables import freshness, refresh, snapshot
 from tests.ops.processes import until
 from tests.worker.test_refresh import SETTINGS, now, plant
@@ -48,7 +48,7 @@ def host_lock(engine: Engine, table: str) -> Iterator[int]:
 
 
 def lock_sessions(conn: Connection) -> list[tuple[int, object, object]]:
-    return [tuple(row) for row in conn.execute(_OF_LOCKS, {"ours": locks.LOCK_CLASS})]
+    return [tuple(row) for row in conn.execute(_OF_LOCKS, {"ours": LOCK_CLASS})]
 
 
 def last(engine: Engine, signal: str) -> tuple[str, str, str]:

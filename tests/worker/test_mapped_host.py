@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from sqlalchemy import Table, select
 
-from ingest.files.loading import store
+from ingest.files.load_rows import store
 from migrations import capture, runner
 from migrations.roles import ensure_roles
 from snapshots.database import connect

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from typing import Final
 
-from snapshots.errors import NOT_THERE, ActivityError, SchemaMismatchError, sqlstate
-
-#: Of an error's message, this many characters are kept.
-ERROR_LENGTH: Final = 500
+from snapshots.errors import NOT_THERE, ActivityError, SchemaMismatchError, first_line, sqlstate
 
 
 class TenantDataError(ActivityError):
@@ -25,12 +21,6 @@ class LocksHeldError(ActivityError):
 
 class ReplacedRulesError(ActivityError):
     """Workers with other rules, of another version or with other settings, refresh these slots."""
-
-
-def first_line(error: BaseException) -> str:
-    """Return the driver's own message: SQLAlchemy's would repeat the statement and its parameters."""
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip().splitlines() or [""])[0][:ERROR_LENGTH]
 
 
 def translated(error: Exception) -> Exception:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, case, func, or_, select, text, update
 
-from snapshots.signals import SIGNALS, SLOTS
+from snapshots.errors import first_line
+from snapshots.signals import LOCK_CLASS, SIGNALS, SLOTS
 from snapshots.tables import refresh
 from worker.engine.context import RefreshRequest
-from worker.engine.errors import first_line
-from worker.engine.locks import LOCK_CLASS, first_key
+from worker.engine.locks import first_key
 from worker.engine.shards import Shard
 
 if TYPE_CHECKING:

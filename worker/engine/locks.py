@@ -16,15 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from snapshots.errors import sqlstate
-from snapshots.signals import SLOTS
+from snapshots.signals import LOCK_CLASS, SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection, Engine
-
-#: The first half of our lock keys ("acti" in ASCII), so that a host's own advisory locks do not meet ours.
-LOCK_CLASS: Final = 0x61637469
 
 #: The keys under which workers of every version lock these three.
 _FIRST_KEYS: Final = {"patterns": 0, "cost": SLOTS, "attention": 2 * SLOTS}

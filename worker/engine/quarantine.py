@@ -14,10 +14,9 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from snapshots.errors import sqlstate
+from snapshots.errors import first_line, sqlstate
 from snapshots.tables import freshness, quarantine
 from worker.engine.batch import refresh_batch
-from worker.engine.errors import first_line
 from worker.engine.errors import release as release_error
 from worker.engine.limits import set_limits
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from snapshots import visibility
 from snapshots.body import in_utc
-from snapshots.errors import ActivityError, sqlstate
+from snapshots.errors import ActivityError, first_line, sqlstate
 from snapshots.signals import WORKER_ROLE
 from snapshots.tables import freshness
 from worker.engine import capture_trust, change_queue, fact_rules, ledger, locks, publish, quarantine, stage
@@ -29,7 +29,6 @@ from worker.engine.errors import (
     LockTimeoutError,
     ReplacedRulesError,
     TenantDataError,
-    first_line,
     release,
     translated,
 )

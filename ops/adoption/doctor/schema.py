@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from migrations import indexes, ingest
+from migrations import indexes
 from migrations.roles import GROUPS
 from ops.adoption.doctor.findings import Finding
+from snapshots import ingest_rights
 from snapshots.signals import INGEST_ROLE, READER_ROLE, WORKER_ROLE
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _role(conn: Connection, role: str, relations: list[str], *, installed: bool)
 
 
 def _receiver(conn: Connection, sources: Mapping[str, Source]) -> Iterator[Finding]:
-    lacking = ingest.lacking(conn, sources, INGEST_ROLE)
+    lacking = ingest_rights.lacking(conn, sources, INGEST_ROLE)
     if lacking:
         yield Finding(
             "rights.receiver",

@@ -19,11 +19,12 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
-from ingest.files.loading import store
+from ingest.files.load_rows import store
 from ops.local.demo.agents import BUSY_TENANTS, TENANTS, find_agent
 from ops.local.demo.history import RUN_ID, activity_at, new_run_id, tell_history
 from ops.local.demo.runs import Records, Run, add
 from ops.local.demo.scenarios import COSTLY, NOTABLE, USUAL
+from snapshots.errors import first_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -113,7 +114,7 @@ def run_feed(engine: Engine, *, period_s: float = PERIOD_S) -> None:
             backoff_s = period_s
         except _UNAVAILABLE as ex:
             if backoff_s == period_s:
-                _log.warning("database: %s; trying again until it answers", _first_line(ex))
+                _log.warning("database: %s; trying again until it answers", first_line(ex))
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
         time.sleep(backoff_s)
 
@@ -133,15 +134,10 @@ def prune_if_allowed(engine: Engine) -> None:
         with engine.begin() as conn:
             gone = prune(conn, _clock(conn))
     except _FORBIDDEN as ex:
-        _log.warning("old demo runs stay: %s", _first_line(ex))
+        _log.warning("old demo runs stay: %s", first_line(ex))
     else:
         if gone:
             _log.info("removed %d demo runs older than %d days", gone, KEPT.days)
-
-
-def _first_line(ex: Exception) -> str:
-    """Return what the driver said, without the statement."""
-    return (str(getattr(ex, "orig", ex)).strip().splitlines() or ["no message"])[0]
 
 
 def _clock(conn: Connection) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, func, select
 
-from ingest.files.loading import store
+from ingest.files.load_rows import store
 from ops.local.demo.agents import TENANTS
 from ops.local.demo.history import SEED, tell_history
 from snapshots import database

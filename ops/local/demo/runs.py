@@ -32,7 +32,7 @@ class Run:
 
 @dataclass(slots=True)
 class Records:
-    """Rows by table, as `ingest.files.loading.store` takes them."""
+    """Rows by table, as `ingest.files.load_rows.store` takes them."""
 
     runs: list[Record] = field(default_factory=list)
     traces: list[Record] = field(default_factory=list)
