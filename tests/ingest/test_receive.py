@@ -311,7 +311,7 @@ def test_only_an_ingest_key_brings_spans_in(receiver: Receiver) -> None:
 
 def test_a_database_that_is_away_is_told_with_the_time_to_come_back(receiver: Receiver) -> None:
     with receiver.owner.begin() as conn:
-        conn.execute(text("lock table signals.ingested_trace"))
+        conn.execute(text("lock table signals.ingested_trace in exclusive mode"))
 
         result = receiver.send(agent())
 
