@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from snapshots.signals import SIGNALS
-from tests.chaos import faults, hardware, locking, poison
+from tests.chaos import faults, hardware, locking, poison, sessions
 from tests.chaos.faults import Fault, Scene, Unavailable
 from tests.chaos.readers import Readers
 from tests.chaos.verdict import judge, unacknowledged
@@ -39,6 +39,10 @@ _NEVER: Final = (
     "starved",
     "let_in",
     "stranded",
+    "wrong_instants",
+    "not_full",
+    "wrongly_published",
+    "unexplained",
 )
 
 CHILD: Final = Fault("SIGKILL of a worker's child", faults.kill_child, kills=1)
@@ -66,6 +70,8 @@ OTHERS: Final = (
     *(Fault(f"a tenant that breaks a constraint: {name}", partial(poison.break_tenant, name)) for name in SIGNALS),
     Fault("PostgreSQL: aos_traces locked, and patterns asked for", locking.hold_traces),
     Fault("PgBouncer in transaction mode", locking.pool_transactions),
+    Fault("PGTZ and PGOPTIONS of another time zone", sessions.shift_zones),
+    Fault("rows that pglogical applies", sessions.apply_logically),
 )
 FULL: Final = (*[CHILD] * 14, *[WORKER] * 6, *[BEAT] * 6, *[API] * 6, *[MANY] * 2, *OTHERS)
 SHORT: Final = (CHILD, WORKER, BEAT, API, OTHERS[6], OTHERS[8], OTHERS[9], OTHERS[10], OTHERS[-1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
@@ -14,7 +15,7 @@ from tests.chaos.crew import kill
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import psutil
 
@@ -185,6 +186,42 @@ def hold_lock(scene: Scene) -> Measured:
         conn.execute(text("lock table public.runs in access exclusive mode"))
         scene.world.wait(15 if scene.is_full else 6)
     return {}
+
+
+@contextmanager
+def restarted(scene: Scene, members: Sequence[Member], variables: Mapping[str, str]) -> Iterator[float]:
+    """Restart processes with further variables in their environment, and without them afterwards.
+
+    Yields the seconds until all of them were ready.
+    """
+    right = [member.program for member in members]
+    for member in members:
+        member.program = replace(member.program, env={**member.program.env, **variables})
+    try:
+        yield _restart(scene, members)
+    finally:
+        for member, program in zip(members, right, strict=True):
+            member.program = program
+        _restart(scene, members)
+
+
+def _restart(scene: Scene, members: Sequence[Member]) -> float:
+    """Stop processes as an operator does; return the seconds until the next ones are ready."""
+    world, before = scene.world, [member.process for member in members]
+    apis = world.crew.of("api")
+    if any(member in apis for member in members):
+        scene.readers.api_is_down.set()
+
+    def are_ready() -> bool:
+        if any(member.process is process or not member.is_up for member, process in zip(members, before, strict=True)):
+            return False
+        return all(world.api_is_up() if member in apis else member.has_said(b"ready") for member in members)
+
+    for process in before:
+        process.terminate()
+    took_s = _measure(world, are_ready)
+    scene.readers.api_is_down.clear()
+    return took_s
 
 
 def locks_held(world: World) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from ops.local.startup import clock
 from snapshots.errors import ActivityError
-from tests.chaos.faults import Unavailable
+from tests.chaos.faults import Unavailable, restarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import psutil
 
     from tests.chaos.faults import Measured, Scene
     from tests.chaos.world import World
@@ -46,27 +43,13 @@ def shift_clock(hours: int, scene: Scene) -> Measured:
         "NO_FAKE_STAT": "1",
     }
     worker = world.crew.of("worker")[0]
-    right = worker.program
-    worker.program = replace(right, env={**right.env, **variables})
-    try:
-        started_s = _start_anew(scene, worker.process)
+    with restarted(scene, [worker], variables) as started_s:
         since = clock(world.engine)
         fresh_s = world.until(lambda: scene.readers.are_fresh(since), _PATIENCE_S)
         world.wait(15 if scene.is_full else 5)
         is_idle = not worker.has_said(b"state=succeeded")
-    finally:
-        worker.program = right
-    _start_anew(scene, worker.process)
     measured_s = _PATIENCE_S if fresh_s is None else fresh_s
     return {"started_s": started_s, "fresh_beside_it_s": measured_s, "did_nothing": int(is_idle)}
-
-
-def _start_anew(scene: Scene, process: psutil.Popen) -> float:
-    """Stop a worker as an operator does; return the seconds until the next one is ready."""
-    worker = next(each for each in scene.world.crew.of("worker") if each.process is process)
-    process.terminate()
-    took = scene.world.until(lambda: worker.process is not process and worker.has_said(b"ready"), _PATIENCE_S)
-    return _PATIENCE_S if took is None else took
 
 
 def fill_disk(scene: Scene) -> Measured:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import json
 import time
 from contextlib import closing
 from threading import Event
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from snapshots.signals import SIGNALS
 from tests.chaos.notes import Answer, Notes
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _PREFIX: Final = "/api/v1/activity"
-_SNAPSHOTS: Final = {"patterns": "patterns", "cost": "cost-analysis", "attention": "attention-queue"}
+SNAPSHOTS: Final = {"patterns": "patterns", "cost": "cost-analysis", "attention": "attention-queue"}
 _LIVE: Final = ("freshness", "summary/by-status", "runs/by-dimension?dim=source", "runs?limit=20")
 _SNAPSHOT_PACE_S: Final = 0.25
 _LIVE_PACE_S: Final = 0.2
 #: No answer takes longer, whatever the fault, seconds: a live query has five, and half of one to begin.
 _TIMEOUT_S: Final = 20.0
+_OK: Final = 200
 
 
 class Readers(Threads):
@@ -35,7 +37,7 @@ class Readers(Threads):
         super().__init__(self._read_snapshots, self._read_live)
         self._port = port
         self._keys = keys
-        self._runs = runs
+        self.runs = runs
         #: Set while a fault has the API itself down.
         self.api_is_down = Event()
         self.notes = Notes()
@@ -44,6 +46,13 @@ class Readers(Threads):
         """Tell whether the newest answer of every tenant and signal was confirmed after `since` and is not stale."""
         wanted = itertools.product([tenant for tenant in self._keys if tenant != without], SIGNALS)
         return all(self.notes.is_fresh(tenant, signal, since) for tenant, signal in wanted)
+
+    def body(self, tenant: str, path: str) -> dict[str, Any] | None:
+        """Return one body, asked for at once and not noted; None where the answer is no 200."""
+        with closing(_Client(self._port)) as client:
+            answer = client.get(f"{_PREFIX}/{path}", {"Authorization": f"Bearer {self._keys[tenant]}"})
+        found: dict[str, Any] | None = json.loads(answer.body) if answer.status == _OK else None
+        return found
 
     def _read_snapshots(self) -> None:
         with closing(_Client(self._port)) as client:
@@ -56,7 +65,7 @@ class Readers(Threads):
     def _read_each(self, client: _Client, tags: dict[str, str], *, is_conditional: bool) -> None:
         for tenant, signal in itertools.product(self._keys, SIGNALS):
             name = f"{tenant}/{signal}"
-            answer = self._ask(client, tenant, _SNAPSHOTS[signal], tags.get(name) if is_conditional else None)
+            answer = self._ask(client, tenant, SNAPSHOTS[signal], tags.get(name) if is_conditional else None)
             if answer is not None:
                 tags[name] = answer.headers.get("etag", "")
                 self.notes.take_snapshot(tenant, signal, answer)
@@ -72,7 +81,7 @@ class Readers(Threads):
 
     def _live_questions(self) -> Iterator[tuple[str, str]]:
         for tenant in self._keys:
-            for path in (*_LIVE, *([f"runs/{self._runs[tenant]}"] if tenant in self._runs else [])):
+            for path in (*_LIVE, *([f"runs/{self.runs[tenant]}"] if tenant in self.runs else [])):
                 yield tenant, path
 
     def _ask(self, client: _Client, tenant: str, path: str, tag: str | None) -> Answer | None:

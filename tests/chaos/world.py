@@ -138,9 +138,12 @@ class World:
         made = program(kind, self.settings, self.folder)
         return replace(made, name=name, env={**made.env, **_variables()})
 
-    def command(self, *arguments: str) -> CompletedProcess[str]:
-        """Run `activity` with `arguments` as an operator, and return what it printed and its exit code."""
-        env = {"PATH": "/usr/bin:/bin", **operator_urls(self.settings), **_variables()}
+    def command(self, *arguments: str, current: Settings | None = None) -> CompletedProcess[str]:
+        """Run `activity` with `arguments` as an operator, and return what it printed and its exit code.
+
+        `current` names another installation than this one.
+        """
+        env = {"PATH": "/usr/bin:/bin", **operator_urls(current or self.settings), **_variables()}
         words = [sys.executable, "-m", "ops.cli", *arguments]
         return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
