@@ -94,8 +94,7 @@ def subscription(server: LogicalServer) -> Iterator[Subscription]:
     call(supers[1], "select pglogical.drop_subscription('hosts')")
     for engine in (*owners, *supers, worker):
         engine.dispose()
-    for url in urls:
-        server.drop_database(url)
+    # The databases go with the server: DROP DATABASE and pglogical's manager may wait for each other without end.
 
 
 def _superuser_url(server: Server, url: str) -> str:
