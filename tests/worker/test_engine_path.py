@@ -58,6 +58,5 @@ def test_a_refresh_is_followed_in_few_calls_and_modules(path: list[tuple[str, st
 
     assert steps[0] == ("worker.tasks", "refresh")
     assert steps[-1] == ("worker.engine.publish", "publish")
-    print(list(dict.fromkeys(steps)))
     assert len(set(steps)) <= MOST_CALLS, steps
     assert len({module for module, _ in steps}) <= MOST_MODULES, steps
