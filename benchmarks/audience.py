@@ -1,4 +1,4 @@
-"""Who reads: tenants with published snapshots, a key for each, and the one whose patterns are of median size."""
+"""Readers of the benchmark: tenants with snapshots, a key for each, and the one with patterns of median size."""
 
 from __future__ import annotations
 

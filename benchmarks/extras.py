@@ -1,4 +1,4 @@
-"""What the extra fields cost: ticks with them and without, in turns on one database.
+"""Cost of the extra fields: ticks with them and without, in turns on one database.
 
     python -m benchmarks.extras [--scale s] [--rounds N] [--ticks N] [--json PATH]
 

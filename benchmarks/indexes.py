@@ -1,4 +1,4 @@
-"""What each index of the source tables buys the readers and costs the writer.
+"""Benefit of each index of the source tables for readers, and its cost for the writer.
 
     python -m benchmarks.indexes --scale s [--rounds 5] [--json PATH]
 
@@ -77,7 +77,7 @@ update batch_aos_trace_steps set id = gen_random_uuid(), trace_id = 'new_' || tr
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is inserted at a time, in runs and traces, and how often, after a warm round."""
+    """Sizes of the inserts, in runs and traces, and their number after a warm round."""
 
     rows: int
     rounds: int
@@ -148,7 +148,7 @@ def _groups(present: Mapping[str, str]) -> list[tuple[str, ...]]:
 
 def _origin(name: str) -> str:
     if name in _SPEC:
-        return "definition"
+        return "specification"
     return "ours" if name.startswith("ix_signals_") else "host"
 
 

@@ -1,4 +1,4 @@
-"""What a worker process holds: its resident memory after refreshing everything, measured in a process of its own."""
+"""Memory of a worker process: resident after refreshing everything, measured in a process of its own."""
 
 from __future__ import annotations
 

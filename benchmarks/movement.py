@@ -1,4 +1,4 @@
-"""What movement and triage cost: ticks and look-ups with them and without, on the same rows.
+"""Cost of movement and triage: ticks and look-ups with them and without, on the same rows.
 
 `python -m benchmarks.movement [--scale s|m|h] [--rounds N] [--json PATH]`
 """

@@ -1,4 +1,4 @@
-"""Our read layer beside a constant body on the same server, and beside the definition's own SQL run at each request.
+"""Our read layer beside a constant body on the same server, and beside the specification's SQL run at each request.
 
     python -m benchmarks.reads [--scale s|m] [--seconds N] [--rounds N] [--json PATH]
         [--processes N] [--threads N] [--data FOLDER]
@@ -243,7 +243,7 @@ def _fast_targets(stage: Stage, probes: Mapping[str, Answer]) -> dict[str, Targe
 
 
 def _live_targets(stage: Stage) -> dict[str, Target]:
-    """Return the loads of the definition's SQL: the tenant in the middle, that of the median run, and drawn ones."""
+    """Return the loads of the specification's SQL: the tenant in the middle, that of the median run, and drawn ones."""
     drawn = stage.folder / "live.txt"
     drawn.write_text("".join(f"{_live_path(tenant)}\n" for tenant in stage.audience.drawn))
     port, connections = stage.live.port, _LIVE_CONNECTIONS

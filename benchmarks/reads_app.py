@@ -1,4 +1,4 @@
-"""What our API is compared with, on the server that it runs on: a constant body, and the definition's SQL run live.
+"""Applications to compare the API with, on the same server: a constant body, and the specification's SQL run live.
 
     python -m benchmarks.reads_app constant|live --port N
 
@@ -33,7 +33,7 @@ LIVE_PATH: Final = "/live-patterns"
 
 
 class Sizes(BaseSettings):
-    """What the benchmark tells the applications beside the product's own settings."""
+    """Settings of the compared applications beside the product's own."""
 
     model_config = SettingsConfigDict(env_prefix="READS_")
 
@@ -53,7 +53,7 @@ class Constant:
 
 
 class LivePatterns:
-    """The definition's four statements about patterns, run for one tenant at each request."""
+    """The specification's four statements about patterns, run for one tenant at each request."""
 
     def __init__(self, engine: Engine) -> None:
         """Take an engine that may read the source tables."""
@@ -81,7 +81,7 @@ def get_constant() -> falcon.App[Request, Response]:
 
 
 def get_live() -> falcon.App[Request, Response]:
-    """Return the application that runs the definition's SQL, through a pool with a connection for each thread."""
+    """Return the application that runs the specification's SQL, through a pool with a connection for each thread."""
     current = settings.load()
     options: dict[str, Any] = {"pool_size": current.api_threads, "max_overflow": 0, "pool_pre_ping": False}
     app = falcon.App()

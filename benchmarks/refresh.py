@@ -1,4 +1,4 @@
-"""Our refresh beside the spec's own SQL run per tenant ("the sweep") and beside materialized views of our best SQL.
+"""Our refresh beside the specified SQL run per tenant ("the sweep") and beside materialized views of our best SQL.
 
     python -m benchmarks.refresh [--scale s]... [--rounds N] [--json PATH]
 
@@ -129,7 +129,7 @@ def _refresh_full(engine: Engine, name: str, settings: Settings, shard: Any) -> 
 
 
 def sweep(engine: Engine, as_of: datetime) -> None:
-    """Run the spec's six heavy statements for every tenant, fetching every row."""
+    """Run the specification's six heavy statements for every tenant, fetching every row."""
     queries = [text(statement) for statement in statements(SWEEP)]
     with engine.connect() as conn:
         tenants = conn.execute(text("select distinct tenant_id from runs")).scalars().all()
@@ -140,7 +140,7 @@ def sweep(engine: Engine, as_of: datetime) -> None:
 
 @contextmanager
 def spec_indexes_only(engine: Engine) -> Iterator[None]:
-    """Hide our own indexes on the source tables from the planner: the sweep has those of the spec."""
+    """Hide our own indexes on the source tables from the planner: the sweep has the specification's."""
     hide = (
         "update pg_index set indisvalid = :visible from pg_class where oid = indexrelid and relname like 'ix_signals%'"
     )

@@ -34,7 +34,7 @@ SEED: Final = 0.42
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much data: runs in all, tenants, and the days that the runs are spread over."""
+    """Size of the data: runs in all, tenants, and the days that the runs are spread over."""
 
     runs: int
     tenants: int

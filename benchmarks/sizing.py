@@ -1,4 +1,4 @@
-"""How many workers and shards a load takes, computed from what one machine measured at scale S (docs/scaling.md).
+"""Sizing model: workers and shards for a load, computed from one machine's figures at scale S (docs/scaling.md).
 
 Every formula is a function here; the text beside it in the documentation is the same formula.
 """
@@ -31,7 +31,7 @@ _HEADINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one machine measured at the base load; seconds, by signal.
+    """Figures that one machine measured at the base load; seconds, by signal.
 
     `fixed_s` is a refresh that finds nothing changed, `tick_s` one that finds `TICK_S` seconds of changes, `full_s` a
     comparison with a full recompute of everything; `bytes_per_run` is what schema signals keeps per run of the window.
@@ -48,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What a load takes: shards, worker processes, their connections, and the size of our schema in MB."""
+    """Resources for a load: shards, worker processes, their connections, and the size of our schema in MB."""
 
     times: int
     shards: int

@@ -1,4 +1,7 @@
-"""One tick of all three signals after a minute and a half of new runs, published, in the state that ticks find."""
+"""One tick of all three signals after a minute and a half of new runs, published, in the state that ticks find.
+
+Source: docs/specification-notes.md#rescoring.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def add_runs(engine: Engine, runs: int, number: int) -> None:
 
 
 def _let_time_pass(engine: Engine) -> None:
-    """Have the facts be one tick old, and the queues of any age up to that of their rescoring (R26)."""
+    """Have the facts be one tick old, and the queues of any age up to that of their rescoring."""
     with engine.begin() as conn:
         conn.execute(text("update signals.fact_state set as_of = as_of - make_interval(secs => :s)"), {"s": TICK_S})
         age = "now() - random() * make_interval(secs => :s)"

@@ -1,10 +1,10 @@
-"""How often the two rules on cost flag healthy agents, and how often they find those whose costs doubled.
+"""Rates at which the two rules on cost flag healthy agents, and find those whose costs doubled.
 
     python -m benchmarks.verdicts [--agents N] [--json PATH]
 
 Costs are drawn inside a database and judged by the queries of the product: lognormal, heavy-tailed and seasonal ones,
 each at several sizes of baseline and current day, as they are (a flag is a false one) and shifted to twice as much on
-the current day (a flag is a detection). Prints both rules side by side, and the goals of R22.
+the current day (a flag is a detection). Prints both rules side by side, and the goals.
 """
 
 from __future__ import annotations
@@ -103,11 +103,11 @@ def table(rates: list[Rates]) -> list[str]:
 
 
 def goals(rates: list[Rates]) -> list[tuple[str, bool]]:
-    """Return the figures of R22 on lognormal costs, and whether they are met within three standard errors."""
+    """Return the simulated rates and whether each is met within three standard errors."""
     known = {(each.baseline, each.current, each.factor): each for each in rates if each.shape == "lognormal"}
     single, healthy, doubled = known[1, 1, 1], known[300, 50, 1], known[300, 50, 2]
     return [
-        ("the robust rule abstains at 1/1 (the spec's flags 48.8 % there)", single.robust == 0),
+        ("the robust rule abstains at 1/1 (the z rule flags 48.8 % there)", single.robust == 0),
         (
             "at most 0.5 % of healthy agents are flagged at 300/50",
             healthy.robust <= 0.005 + _error(0.005, healthy.agents),
@@ -116,7 +116,7 @@ def goals(rates: list[Rates]) -> list[tuple[str, bool]]:
             "at least 54.5 % of doubled costs are found at 300/50",
             doubled.robust >= 0.545 - _error(0.545, doubled.agents),
         ),
-        ("the robust rule finds more doubled costs at 300/50 than the spec's", doubled.robust > doubled.spec),
+        ("the robust rule finds more doubled costs at 300/50 than the z rule", doubled.robust > doubled.spec),
     ]
 
 

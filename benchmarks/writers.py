@@ -1,4 +1,4 @@
-"""What capture costs the host: the rate of inserts with the triggers beside the rate without."""
+"""Cost of capture for the host: the rate of inserts with the triggers beside the rate without."""
 
 from __future__ import annotations
 

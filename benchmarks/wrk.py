@@ -31,7 +31,7 @@ class WrkError(ActivityError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked for: one path with some headers, or each request drawn from a file of paths and tokens."""
+    """Requests of a load: one path with some headers, or each drawn from a file of paths and tokens."""
 
     port: int
     path: str = "/"
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How one load went; `refused` are answers of 400 and above, `failed` requests without an answer."""
+    """Result of one load; `refused` are answers of 400 and above, `failed` requests without an answer."""
 
     requests: int
     per_second: float

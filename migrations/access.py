@@ -1,7 +1,7 @@
-"""Who may do what with our tables: a grant and a row-level policy per role, forced on the owner too.
+"""Access rights on our tables: a grant and a row-level policy per role, forced on the owner too.
 
 A policy per role is needed: under forced row-level security with policies for the reader alone, the owner's own refresh
-would change no row and say nothing (architecture.md "Roles").
+would change no row and say nothing (docs/security.md#roles).
 """
 
 from __future__ import annotations

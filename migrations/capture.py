@@ -2,7 +2,7 @@
 
 Statement-level with transition tables, so that a statement pays once; ENABLE ALWAYS, so that a session in replica mode
 is seen too. Each table is locked for an instant, by itself, and only when its writers let go within the time limit:
-creating a trigger waits for the writers of the table, so none is missed. Source: architecture.md "Tables we own".
+creating a trigger waits for the writers of the table, so none is missed. Source: docs/architecture.md#tables.
 """
 
 from __future__ import annotations

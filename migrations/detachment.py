@@ -1,7 +1,7 @@
 """Detached: without the views and triggers that keep a host from changing its tables, until they are made again.
 
 One row in schema signals says what was there, and the version table names no revision meanwhile, so that whatever
-checks the schema finds one that it cannot use. Source: architecture.md "Tables we own".
+checks the schema finds one that it cannot use. Source: docs/architecture.md#tables.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class IndexPlace:
     def is_served(self, conn: Connection) -> bool:
         """Tell whether a host whose names differ has an index of its own that serves as well.
 
-        Where the names are those of a host at 094, an index is known by its name (rulings.md "The host schema").
+        A host at 094 names its indexes as we do (docs/specification-notes.md#host-schema).
         """
         if not self.is_mapped or not _KEYS.fullmatch(self.ours):
             return False

@@ -1,4 +1,4 @@
-"""What a revision may do to a host: create what is absent, remember it, and drop only that."""
+"""Objects that a revision creates in a host: only absent ones, recorded, so that only these are dropped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Database roles: cluster-wide, so made beside the revisions and not by one of them.
 
 Each part has a group role without login (names in `snapshots.signals`); the login roles that the parts' URLs name are
-members of one. Source: architecture.md "Roles".
+members of one. Source: docs/security.md#roles.
 """
 
 from __future__ import annotations

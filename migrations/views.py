@@ -1,7 +1,7 @@
 """The views over the host's tables: one definition for the revisions that make them and for `activity attach`.
 
 They are the one place that names the host's columns, and keep the host from dropping or altering one: a host's own
-migration needs them gone (migrations.detachment). Source: architecture.md "Tables we own".
+migration needs them gone (migrations.detachment). Source: docs/architecture.md#tables.
 """
 
 from __future__ import annotations

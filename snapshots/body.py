@@ -1,7 +1,9 @@
-"""The body of a snapshot response: stored texts joined as bytes, never parsed (R27).
+"""The body of a snapshot response: stored texts joined as bytes, never parsed.
 
 `window`, then what the signal says, then `snapshot`: the content is stored without the other two, since they move at
 each refresh and it does not. The worker's preview and the API share this module, so both print the same body.
+Source: docs/specification-notes.md#snapshot-times, docs/specification-notes.md#attention-queue-length,
+    docs/specification-notes.md#kept-versions, docs/specification-notes.md#utc.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from snapshots.signal_catalogue import CATALOGUE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Items of the attention queue in `content`, and in a response that names no limit (R23).
+#: Items of the attention queue in `content`, and in a response that names no limit.
 DEFAULT_LIMIT: Final = 20
-#: A snapshot is stale after two periods without a refresh, and this on top for the refresh itself (R27).
+#: A snapshot is stale after two periods without a refresh, and this on top for the refresh itself.
 STALE_GRACE: Final = timedelta(seconds=30)
 #: The member that holds the items, with which the content of each signal begins.
 ITEM_LISTS: Final = {name: definition.item_list for name, definition in CATALOGUE.items()}
@@ -33,7 +35,7 @@ class MalformedContentError(ActivityError):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """When and by what a snapshot was made: its `snapshot` member. `period_s` is in seconds."""
+    """Times and versions of a snapshot: its `snapshot` member. `period_s` is in seconds."""
 
     as_of: datetime
     computed_at: datetime
@@ -44,7 +46,7 @@ class Provenance:
 
     @property
     def next_refresh_at(self) -> datetime:
-        """When the next refresh is due."""
+        """Return the time at which the next refresh is due."""
         return self.verified_at + timedelta(seconds=self.period_s)
 
     @property
@@ -67,7 +69,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class PastProvenance:
-    """The same of a kept version (R30): nothing refreshes it, and it was confirmed when it was computed.
+    """The same of a kept version: nothing refreshes it, and it was confirmed when it was computed.
 
     `replaced_at` is the instant of the version that came after, None while there is none.
     """
@@ -80,7 +82,7 @@ class PastProvenance:
 
     @property
     def verified_at(self) -> datetime:
-        """When it was computed."""
+        """Return the time at which it was computed."""
         return self.computed_at
 
     @property
@@ -107,7 +109,7 @@ def _member(**members: object) -> bytes:
 
 
 def instant(moment: datetime) -> str:
-    """Return `moment` as RFC 3339 in UTC with six fraction digits (R4a); a naive one holds UTC (R4)."""
+    """Return `moment` as RFC 3339 in UTC with six fraction digits; a naive one holds UTC."""
     return in_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 

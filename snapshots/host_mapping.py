@@ -59,7 +59,7 @@ Field = str | Constant | Absent
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a source table is, and what its columns are named there; columns not in it have our names."""
+    """Place of a source table, and the host's names of its columns; other columns have our names."""
 
     schema: str
     table: str
@@ -68,7 +68,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SourceMapping:
-    """Where each source table is, by our name for it."""
+    """Place of each source table, by our name for it."""
 
     places: Mapping[str, Place]
 

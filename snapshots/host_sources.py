@@ -1,7 +1,7 @@
-"""What we read of a host: three tables, their columns, and the types that will do.
+"""Source tables of a host: three tables, their columns, and the accepted types.
 
 The names are those of a host at revision 094, and of the tables that our own migrations make; a host with other names
-maps them (snapshots.host_mapping). Source: rulings.md "The host schema (facts)", R4, R4a.
+maps them (snapshots.host_mapping). Source: docs/specification-notes.md#host-schema.
 """
 
 from __future__ import annotations

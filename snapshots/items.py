@@ -1,6 +1,6 @@
 """The tables of published items, one row per item: for people who query by SQL, and for a run's page.
 
-Source: architecture.md "Tables we own"; the columns are those of the spec's SQL.
+Source: docs/architecture.md#tables; the columns are those of the specification's SQL.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Query files: loaded from the package, their declared parameters held against the binds they use.
 
-A file starts with a comment block: one sentence on what it finds, then `reads:`, `grain:` and `params:` (style.md 5.2).
+A file starts with a comment block: what it finds, then `reads:`, `grain:` and `params:` (CONTRIBUTING.md).
 The block is stripped before SQLAlchemy sees the text, since it reads binds inside comments too.
+Source: docs/specification-notes.md#one-instant-per-refresh.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _FIELDS: Final = ("reads", "grain", "params")
 #: What `params:` says in a file without binds.
 _NONE: Final = "none"
-#: A SELECT that calls one of these is no function of the tables and `as_of` (R2).
+#: A SELECT that calls one of these is no function of the tables and `as_of`.
 _IMPURE: Final = re.compile(
     r"\b(?:(?:now|random|random_normal|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday"
     r"|gen_random_uuid|nextval|setseed)\s*\(|(?:current_timestamp|current_date|current_time|localtimestamp|localtime)\b)",
@@ -102,4 +103,4 @@ def _check_purity(name: str, body: str) -> None:
     impure = None if _WRITES.search(code) else _IMPURE.search(code)
     if impure:
         called = impure.group().rstrip("( ")
-        raise QueryDeclarationError(f"{name}.sql: uses {called}; expected a function of the tables and the binds (R2)")
+        raise QueryDeclarationError(f"{name}.sql: uses {called}; expected a function of the tables and the binds")

@@ -1,4 +1,4 @@
-"""Where settings come from beside the environment's own values: the files that variables name for URLs."""
+"""Settings from files: variables that name a file which holds a URL."""
 
 from __future__ import annotations
 

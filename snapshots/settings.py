@@ -1,4 +1,7 @@
-"""Settings: `ACTIVITY_*` variables, read once at the start of a process and validated by name."""
+"""Settings: `ACTIVITY_*` variables, read once at the start of a process and validated by name.
+
+Source: docs/specification-notes.md#rescoring.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Settings(SignalSettings):
     """Every setting of every part, with its default and its unit.
 
     Raises through `load`: SettingsError naming the variable and what was expected.
-    Source: architecture.md "The activity command"; thresholds R13, ages R26 and R27.
+    Source: docs/operations.md; thresholds: docs/specification-notes.md#pattern-window-and-thresholds.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
@@ -78,7 +81,7 @@ class Settings(SignalSettings):
         None, description="TOML file that says what a host names the source tables and columns; read by `migrate`"
     )
 
-    extras: Flag = Field(default=True, description="Say what the definition does not, in fields of its own")
+    extras: Flag = Field(default=True, description="Compute the extra fields, which the specification does not define")
     exclude_synthetic: Flag = Field(default=False, description="Leave synthetic runs out of every signal")
 
     attention_rescore_s: Seconds = Field(
@@ -229,7 +232,7 @@ class Settings(SignalSettings):
     def period_s(self, signal: str, *, is_captured: bool = True) -> int:
         """Return the seconds between two refreshes of `signal`; longer where every row has to be read.
 
-        Never so long that a queue's scores outlive their limit (R26).
+        Never so long that a queue's scores outlive their limit.
         """
         period = int(getattr(self, f"{signal}_period_s"))
         slower = min(self.uncaptured_period_s, self.attention_rescore_s if signal == "attention" else 86_400)

@@ -1,4 +1,7 @@
-"""The names that every part agrees on: signals, capabilities, roles."""
+"""The names that every part agrees on: signals, capabilities, roles.
+
+Source: docs/specification-notes.md#credentials-and-capabilities.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from snapshots.signal_catalogue import CATALOGUE
 #: In the order that answers list them in.
 SIGNALS: Final = tuple(CATALOGUE)
 
-#: The capability that each endpoint asks for (R31).
+#: The capability that each endpoint asks for.
 CAPABILITIES: Final = (
     "activity.summary_by_status",
     "activity.runs_by_dimension",

@@ -1,7 +1,8 @@
 """The host's rows as every query sees them: the `source_*` views, and their twins for the reader role.
 
 The views name the host's tables and columns in one place and convert nothing: a cast there would hide the host's
-indexes (architecture.md "Tables we own"). The `tenant_*` twins are security barriers that carry the tenant predicate.
+indexes (docs/architecture.md#tables). The `tenant_*` twins are security barriers that carry the tenant predicate.
+Source: docs/specification-notes.md#archived-rows-and-late-steps.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ tenant_step = Table(
     Column("timestamp", DateTime(timezone=True)),
 )
 
-#: trace_id, run_id, tenant_id, started_at, is_synthetic of every trace that is not archived (R18).
+#: trace_id, run_id, tenant_id, started_at, is_synthetic of every trace that is not archived.
 SOURCE_TRACE: Final = f"{SCHEMA}.source_trace"
 #: The steps that are not archived: trace_id, step_index, skill_id, skill_name, status, outcome_category, outcome_code,
 #: cost_cents, duration_ms, retry_count, timestamp.

@@ -1,6 +1,7 @@
 """The tables that we own, all in schema `signals`: what is published, and the ledger of what ran.
 
-Source: architecture.md "Tables we own"; R27 to R29 for what is stored apart from what.
+Source: docs/architecture.md#tables, docs/specification-notes.md#content-and-confirmation,
+    docs/specification-notes.md#fencing-and-the-database-clock, docs/specification-notes.md#rescoring.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ metadata = MetaData(
 Bytewise: Final = Text(collation="C")
 Instant: Final = DateTime(timezone=True)
 
-#: Publication is fenced by these numbers: drawn once the lock is held, compared before a row is replaced (R2a).
+#: Publication is fenced by these numbers: drawn once the lock is held, compared before a row is replaced.
 fence_sequence = Sequence("fence", metadata=metadata, data_type=BigInteger)
 
 signal = Table(
@@ -117,7 +118,7 @@ freshness = Table(
     Column("verified_at", Instant, nullable=False, comment="When every tenant of the slot was last confirmed"),
     Column("period_s", Integer, nullable=False),
     Column("window_json", Text, comment="The `window` member of the body; NULL where the signal has none"),
-    Column("empty_content", Text, nullable=False, comment="What a tenant without findings is served (R28)"),
+    Column("empty_content", Text, nullable=False, comment="What a tenant without findings is served"),
     Column("rule_version", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("refresh_id", BigInteger, nullable=False),
@@ -149,7 +150,7 @@ snapshot = Table(
     PrimaryKeyConstraint("tenant_id", "signal"),
     CheckConstraint("version > 0", name="version_positive"),
     CheckConstraint("tenant_id <> ''", name="tenant_named"),
-    # Serves the rescoring of queues that have grown old (R26).
+    # Serves the rescoring of queues that have grown old.
     Index(None, "as_of", postgresql_where=text("signal = 'attention'")),
     postgresql_with={"fillfactor": "60"},
 )

@@ -54,7 +54,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What was flagged at one instant: by the thresholds in force, by those asked for, and in what was published then.
+    """Items flagged at one instant: by the thresholds in force, by the requested ones, and in the published version.
 
     `stored` is None where no version of that time is kept.
     """
@@ -67,7 +67,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How many of the items that a rule flagged people acted upon, and how many they called expected."""
+    """Counts of the items that a rule flagged: acknowledged ones, and those that are expected."""
 
     flagged: int
     acted: int

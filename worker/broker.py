@@ -1,4 +1,4 @@
-"""What the broker must not do, drop keys on its own; and its clock, which senders and receivers of messages share."""
+"""Broker checks: no eviction of keys; and the broker's clock, which senders and receivers of messages share."""
 
 from __future__ import annotations
 

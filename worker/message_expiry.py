@@ -1,4 +1,4 @@
-"""When a message is too old, by the broker's clock: a worker whose own clock is off must not drop what is young."""
+"""Message expiry by the broker's clock: a worker whose own clock is wrong must not drop young messages."""
 
 from __future__ import annotations
 

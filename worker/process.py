@@ -1,4 +1,4 @@
-"""What one worker process holds: its settings and its database engine, opened at the first task, after the fork."""
+"""State of one worker process: settings and database engine, opened at the first task, after the fork."""
 
 from __future__ import annotations
 

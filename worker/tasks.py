@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Retries(TypedDict):
-    """How a failed attempt is repeated; seconds."""
+    """Retry policy of a failed refresh; seconds."""
 
     autoretry_for: tuple[type[Exception], ...]
     max_retries: int

@@ -1,4 +1,4 @@
--- The six heavy statements of the activity SQL as its definition writes them, per tenant; NOW() reads as the bind as_of.
+-- The specification's six heavy statements, per tenant; NOW() reads as the bind as_of.
 SELECT
     t.run_id,
     'retry_loop' as pattern_type,

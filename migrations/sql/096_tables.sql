@@ -81,7 +81,7 @@ comment on column signals.freshness.verified_at is 'When every tenant of the sha
 
 comment on column signals.freshness.window_json is 'The `window` member of the body; NULL where the signal has none';
 
-comment on column signals.freshness.empty_content is 'What a tenant without findings is served (R28)';
+comment on column signals.freshness.empty_content is 'What a tenant without findings is served';
 
 create table signals.pattern_item (
     tenant_id text collate "C" not null,

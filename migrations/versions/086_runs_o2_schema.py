@@ -1,9 +1,10 @@
 """The source tables, the view and the indexes that a host has from its revision 086, each only where absent.
 
-Looser than the host's: data columns are nullable and costs have no scale (R4a), so that files from many tools load.
+Looser than the host's: data columns are nullable and costs have no scale, so that files from many tools load.
 
 Revision ID: 086_runs_o2_schema
 Revises:
+Source: docs/specification-notes.md#numbers-and-rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The indexes of the spec's section 7, built without blocking writers.
+"""The specification's indexes, built without blocking writers.
 
 Revision ID: 095_activity_signal_indexes
 Revises: 094_limit_overrides
@@ -17,13 +17,13 @@ depends_on = None
 
 COST: Final = "(tenant_id, agent_id, estimated_cost_usd, completed_at) where estimated_cost_usd is not null"
 INDEXES: Final = (
-    # Runs by dimension, LIVE-O5.
+    # Runs by dimension.
     ("idx_runs_tenant_provider", "public.runs", "(tenant_id, provider_type)"),
     ("idx_runs_tenant_source", "public.runs", "(tenant_id, source)"),
-    # Patterns, SIG-O3.
+    # Patterns.
     ("idx_aos_trace_steps_skill_retry", "public.aos_trace_steps", "(trace_id, skill_id, retry_count)"),
     ("idx_aos_trace_steps_duration", "public.aos_trace_steps", "(trace_id, duration_ms)"),
-    # Cost, SIG-O4.
+    # Cost.
     ("idx_runs_tenant_agent_cost", "public.runs", COST),
 )
 

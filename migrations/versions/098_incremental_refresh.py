@@ -1,4 +1,4 @@
-"""What an incremental refresh needs: queues of change marks, facts, and freshness per slot of tenants.
+"""Objects of the incremental refresh: change queues, facts, and freshness per slot of tenants.
 
 The triggers that fill the queues are a host's own decision: `activity capture install` (migrations.capture).
 

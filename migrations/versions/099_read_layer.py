@@ -1,4 +1,4 @@
-"""What the read layer reads beside the snapshots: a run's traces and steps, attempts, and when a key was last used.
+"""Objects that the API reads beside the snapshots: a run's traces and steps, attempts, and the last use of a key.
 
 Revision ID: 099_read_layer
 Revises: 098_incremental_refresh

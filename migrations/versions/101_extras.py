@@ -1,4 +1,4 @@
-"""What the facts hold for the fields beside the definition; a change of a run's agent is marked for its queue.
+"""Fact columns for the extra fields; a change of a run's agent is marked for its queue.
 
 Revision ID: 101_extras
 Revises: 100_quarantine

@@ -1,4 +1,4 @@
-"""What moves between versions: the state of each item, and an ordered list of changes per tenant.
+"""Movement between versions: the state of each item, and an ordered list of changes per tenant.
 
 Every snapshot is published anew by the next refresh, so that each item has its state at once.
 

@@ -1,4 +1,4 @@
-"""What people say of items: an append-only list of events, and the state that follows from it.
+"""Triage of items: an append-only list of events, and the state that follows from it.
 
 Revision ID: 103_triage
 Revises: 102_movement

@@ -1,4 +1,4 @@
-"""Where changes are told to, and what could not be told.
+"""Webhooks and their dead letters.
 
 Revision ID: 104_webhooks
 Revises: 103_triage

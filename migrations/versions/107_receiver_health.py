@@ -1,4 +1,4 @@
-"""How it stands with what is taken in, for those who watch.
+"""Health of the receiver, for monitoring.
 
 Revision ID: 107_receiver_health
 Revises: 106_present_snapshot

@@ -1,4 +1,4 @@
-"""What the tests of the API arrange: keys, clocks, and snapshot rows as the worker would have published them."""
+"""Arrangements for the API's tests: keys, clocks, and snapshot rows as the worker would have published them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The wire contract of errors (R9), said once.
+"""The wire contract of errors, said once.
 
 Every error is an RFC 9457 problem document: `application/problem+json`, with type, title, status, detail, instance and
 the stable code `error`; nobody may keep it; it tells nothing about the inside.
+Source: docs/specification-notes.md#problem-documents.
 """
 
 from __future__ import annotations

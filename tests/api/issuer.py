@@ -62,7 +62,7 @@ def settings_for(source: Path | str, **overrides: Any) -> Settings:  # noqa: ANN
 
 @dataclass
 class KeyServer:
-    """What the server of public keys answers, and what it was asked."""
+    """Responses of the server of public keys, and the requests that it received."""
 
     url: str = ""
     body: bytes = b""

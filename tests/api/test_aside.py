@@ -1,4 +1,4 @@
-"""What is put aside is done later, by a thread that goes on whatever happens (see `api.http.background`)."""
+"""Background queue of the API: its thread goes on after any error (see `api.http.background`)."""
 
 from __future__ import annotations
 

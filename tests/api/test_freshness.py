@@ -1,4 +1,7 @@
-"""How old each signal is, as the API tells it; and kept versions (R30)."""
+"""Freshness of each signal as the API reports it; and kept versions.
+
+Source: docs/specification-notes.md#kept-versions.
+"""
 
 from __future__ import annotations
 

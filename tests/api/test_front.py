@@ -1,4 +1,4 @@
-"""What surrounds the application: names, bounds, repeated answers, the log (see `api.http.request_middleware`)."""
+"""Request middleware: names, bounds, repeated answers, the log (see `api.http.request_middleware`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""No tenant reads another's rows: by the predicates of the queries, and by the database without them (R31)."""
+"""No tenant reads another's rows: by the predicates of the queries, and by the database without them.
+
+Source: docs/specification-notes.md#credentials-and-capabilities.
+"""
 
 from __future__ import annotations
 

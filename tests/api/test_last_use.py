@@ -1,4 +1,4 @@
-"""What writes down the use of keys harms no request and no pool, whatever the server does meanwhile."""
+"""Recording of the last use of keys: it harms no request and no pool, in any state of the server."""
 
 from __future__ import annotations
 

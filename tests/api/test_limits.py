@@ -1,4 +1,4 @@
-"""How much one key may ask (see `api.auth.limits`)."""
+"""Rate limits per key (see `api.auth.limits`)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Pipe:
 
 
 class Log:
-    """What a process has: its records, its lines, and what counts those that are lost."""
+    """Log of a process: its records, its lines, and the counter of lost ones."""
 
     def __init__(self) -> None:
         """Begin to write to a pipe."""

@@ -1,4 +1,4 @@
-"""What a process of the API may remember is bounded, whatever it is asked."""
+"""Bounds of the memory of an API process under any requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What /metrics says (see `api.http.metrics`)."""
+"""Contents of /metrics (see `api.http.metrics`)."""
 
 from __future__ import annotations
 

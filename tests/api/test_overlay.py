@@ -1,4 +1,4 @@
-"""What each item carries beside what is stored: fingerprint, movement, triage; never inside the stored text."""
+"""Item annotations beside the stored text: fingerprint, movement and triage; never inside it."""
 
 from __future__ import annotations
 

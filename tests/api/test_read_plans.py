@@ -1,4 +1,7 @@
-"""What a page costs: plans of real statements, as the reader role, over many runs of one tenant."""
+"""Cost of a page: plans of real statements, as the reader role, over many runs of one tenant.
+
+Source: docs/specification-notes.md#utc.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ _STEPS: Final = text("""
 
 @pytest.fixture(scope="module", params=["our tables", "a host's tables"])
 def crowded(request: pytest.FixtureRequest, server: Server) -> Iterator[str]:
-    """Yield the URL of a database with many runs; a host's timestamps are naive (R4)."""
+    """Yield the URL of a database with many runs; a host's timestamps are naive."""
     is_host = request.param == "a host's tables"
     url = server.create_empty_database() if is_host else server.create_migrated_database()
     owner = connect(url)

@@ -113,7 +113,7 @@ def test_a_table_whose_security_was_turned_off_is_noticed(
 
 
 class Door:
-    """What lets connections to the database in, counts them, and holds them up or turns them away."""
+    """Proxy in front of the database: counts connections, and delays or refuses them."""
 
     def __init__(self, url: str) -> None:
         """Make an engine that connects anew for each read."""

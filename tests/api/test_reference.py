@@ -1,4 +1,7 @@
-"""The live summaries of real runs, held against the reference answers that were shipped with them."""
+"""The live summaries of real runs, held against the reference answers that were shipped with them.
+
+Source: docs/specification-notes.md#missing-keys-are-unknown.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def check_status(api: Api, tenant: str, name: str, expected: dict[str, Any]) -> 
 
 
 def check_dimension(api: Api, tenant: str, name: str, expected: dict[str, Any]) -> None:
-    """Hold one answer by dimension against `expected`, whose NULL key is the bucket `unknown` (R10)."""
+    """Hold one answer by dimension against `expected`, whose NULL key is the bucket `unknown`."""
     state, dimension = name.split(".")
     answer = api.get(f"{PREFIX}/runs/by-dimension", tenant=tenant, params={"dim": dimension, "state": state}).json
 

@@ -1,4 +1,7 @@
-"""The runs list (R12): its filters, its order, and pages that neither skip nor repeat."""
+"""The runs list: its filters, its order, and pages that neither skip nor repeat.
+
+Source: docs/specification-notes.md#runs-list.
+"""
 
 from __future__ import annotations
 

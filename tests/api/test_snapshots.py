@@ -1,4 +1,7 @@
-"""Snapshots as read (R27, R28); the rows are arranged as the worker would have published them."""
+"""Snapshots as read; the rows are arranged as the worker would have published them.
+
+Source: docs/specification-notes.md#content-and-confirmation, docs/specification-notes.md#unready-and-empty-snapshots.
+"""
 
 from __future__ import annotations
 

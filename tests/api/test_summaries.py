@@ -1,4 +1,4 @@
-"""The live summaries, held against the spec's literal SQL on random rows and against rulings R6 to R11."""
+"""The live summaries against the specification's SQL and docs/specification-notes.md#status-summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BY_STATUS = f"{PREFIX}/summary/by-status"
 BY_DIMENSION = f"{PREFIX}/runs/by-dimension"
 
-#: The spec's text, section 1; the order gets R3's tie-break from the comparison.
+#: The specification's SQL; the comparison adds the tie-break (docs/specification-notes.md#total-order).
 STATUS_SQL: Final = """
 SELECT
     status,
@@ -45,7 +45,7 @@ WHERE tenant_id = :tenant_id
   AND (:started_after IS NULL OR started_at >= :started_after)
   AND (:started_before IS NULL OR started_at <= :started_before);
 """
-#: The spec's text, section 2, from `runs`; R10 replaces its keys by the COALESCE expression, and LIMIT 20 is left out.
+#: The specification's SQL on `runs` without LIMIT 20; see docs/specification-notes.md#missing-keys-are-unknown.
 DIMENSION_SQL: Final = {
     dimension: text(f"""
 SELECT
@@ -224,4 +224,4 @@ def test_a_live_answer_takes_one_statement_and_may_not_be_kept(api: Api, stateme
 
 def _named(sql: str) -> Any:  # noqa: ANN401  # a text clause
     """Return the literal text with its `count` column under a name that a Row does not already have."""
-    return text(f"select status, count as count_ from ({sql.strip().rstrip(';')}) literal")  # noqa: S608  # the spec's text
+    return text(f"select status, count as count_ from ({sql.strip().rstrip(';')}) literal")  # noqa: S608  # fixed SQL

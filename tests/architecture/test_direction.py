@@ -1,4 +1,4 @@
-"""Who may import whom (architecture.md "Parts and direction")."""
+"""Import directions of the packages (docs/architecture.md#import-directions)."""
 
 from __future__ import annotations
 

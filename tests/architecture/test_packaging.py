@@ -1,4 +1,4 @@
-"""What is installed is what is here: no package and no data file is left out of the wheel."""
+"""Completeness of the wheel: it holds every package and every data file."""
 
 from __future__ import annotations
 

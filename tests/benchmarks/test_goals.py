@@ -1,4 +1,4 @@
-"""What a benchmark makes of its figures: goals that were measured are judged, and a chart has a line per series."""
+"""Judgement of measured goals, and charts with a line per series."""
 
 from __future__ import annotations
 

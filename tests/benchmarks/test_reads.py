@@ -1,4 +1,4 @@
-"""What the benchmark of reading makes of wrk's words, and of the loads of its rounds."""
+"""Parsing of wrk's output, and the loads of each round."""
 
 from __future__ import annotations
 

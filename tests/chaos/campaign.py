@@ -79,7 +79,7 @@ SHORT: Final = (CHILD, WORKER, BEAT, API, OTHERS[6], OTHERS[8], OTHERS[9], OTHER
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of one fault; seconds."""
+    """Outcome of one fault; seconds."""
 
     name: str
     kills: int
@@ -93,7 +93,7 @@ class Row:
 
 @dataclass
 class Report:
-    """What became of a campaign; `violations` is empty when nothing was wrong."""
+    """Outcome of a campaign; `violations` is empty when nothing was wrong."""
 
     seed: int
     rows: list[Row] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which faults, in an order of `seed`; none begins after `limit_s` seconds. `is_full` asks for the full sizes."""
+    """Faults in an order of `seed`; none begins after `limit_s` seconds. `is_full` asks for the full sizes."""
 
     faults: Sequence[Fault]
     seed: int

@@ -1,4 +1,4 @@
-"""What happens to processes and servers; each fault returns when it is over, with what it measured itself."""
+"""Faults of processes and servers; each returns when it is over, with its own measurements."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KILLED_AT_ONCE: Final = 10
 
 @dataclass
 class Scene:
-    """What a fault may touch, and the chance that chooses for it; `is_full` asks for the sizes of a full run."""
+    """Targets of a fault, and its source of chance; `is_full` asks for the sizes of a full run."""
 
     world: World
     readers: Readers

@@ -1,4 +1,4 @@
-"""What happens to the machine: a worker's clock that is an hour off, and a disk without room."""
+"""Faults of the machine: a worker's clock that is an hour off, and a disk without room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers saw, held against what must never be: a step back in time, a mixed body, an error nobody announced."""
+"""Observations of readers, and violations among them: a step back in time, a mixed body, an unannounced error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Phase:
-    """What was seen since a fault began: outcomes by name, the slowest answer and the oldest snapshot, seconds."""
+    """Observations since a fault began: outcomes by name, the slowest answer and the oldest snapshot, seconds."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0

@@ -1,4 +1,4 @@
-"""What happens to data and messages: doubled and late doorbells, strange rows, a tenant whose data breaks."""
+"""Faults of data and messages: doubled and late messages, strange rows, a tenant whose data breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold once everything is over: nothing drifted, nothing waits, nothing is left behind."""
+"""Final checks of a campaign: no drift, no waiting request, nothing left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the faults happen to: servers, a filled database, and the processes of an installation, all real and our own."""
+"""Installation under test: servers, a filled database, and its processes, all real and our own."""
 
 from __future__ import annotations
 

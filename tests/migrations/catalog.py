@@ -1,4 +1,4 @@
-"""What a database consists of, as lines of text that two databases can be compared by."""
+"""Contents of a database as lines of text that two databases can be compared by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sees and changes what, by sessions of each role; the owner is no superuser, so security binds it too."""
+"""Rights of each role, by its sessions; the owner is no superuser, so security binds it too."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Open = Callable[[str], Engine]
 
 SETTINGS = settings.load()
-OPERATIONS = ROOT / "docs" / "operations.md"
+OPERATIONS = [ROOT / "docs" / "operations" / name for name in ("upgrade.md", "recover.md")]
 #: The owner's rows are all that its policies show; without the option pg_dump refuses tables that force policies.
 AS_OWNER = ("--format", "custom", "--enable-row-security")
 
@@ -114,8 +114,10 @@ def test_a_whole_database_is_restored_and_reads_every_row_once(
 
 
 def as_documented(server: Server, folder: Path, program: str, databases: dict[str, str], *, named: str = "") -> None:
-    """Run the command of docs/operations.md that begins with `program`, on these databases and in this folder."""
-    lines = [line for line in documented(OPERATIONS) if line.startswith(f"{program} ") and named in line]
+    """Run the command of docs/operations that begins with `program`, on these databases and in this folder."""
+    lines = [
+        line for page in OPERATIONS for line in documented(page) if line.startswith(f"{program} ") and named in line
+    ]
     [line] = lines if named else lines[:1]
     words = [databases.get(word, word) for word in words_of(line)[1:]]
     run(server, program, *(str(folder / word) if word.endswith((".dump", ".sql")) else word for word in words))

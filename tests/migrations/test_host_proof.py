@@ -1,4 +1,4 @@
-"""A host at 094 that is written to throughout: joined, every signal right by the spec's own SQL, and left as it was."""
+"""A host at 094 that is written to throughout: joined, every signal as specified, and left as it was."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def publish(engine: Engine, now: datetime) -> set[str]:
 
 
 def compared_with_the_spec(engine: Engine, as_of: datetime) -> list[int]:
-    """Hold every row of every signal against the spec's literal SQL; return how many there were of each."""
+    """Hold every row of every signal against the specification's literal SQL; return how many there were of each."""
     with engine.connect() as conn:
         conn.execute(text("analyze runs, aos_traces, aos_trace_steps"))
         window = as_of - timedelta(hours=24)

@@ -1,4 +1,4 @@
-"""What the documents have in their fenced blocks."""
+"""Fenced blocks of the documents."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def parts(found: Expression) -> Iterator[Expression]:
 
 @dataclass
 class Scrapes:
-    """What Prometheus has stored: samples by series, each at an instant in seconds."""
+    """Stored samples by series, as Prometheus has them, each at an instant in seconds."""
 
     samples: dict[Series, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 

@@ -1,4 +1,4 @@
-"""What a scrape brings, as Prometheus would store it."""
+"""Samples of a scrape, as Prometheus would store them."""
 
 from __future__ import annotations
 

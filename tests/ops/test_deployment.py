@@ -1,4 +1,4 @@
-"""What runs in containers is what is here: docker-compose.yml, Dockerfile and the secrets, read closely."""
+"""Consistency of docker-compose.yml, Dockerfile and the secrets with the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docker-compose.yml would run, run here: its commands, variables, secrets and health checks, on real servers."""
+"""Deployment of docker-compose.yml without containers: its commands, variables, secrets and health checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `test_readme.py` does not run: no block and no mention of a command in the documents goes unlooked at."""
+"""Checks of every documented block and command that `test_readme.py` does not run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: The languages of blocks: commands that are run as they are, commands and other lines that are looked at here, data.
-LANGUAGES: Final = {"sh", "text", "sql", "json", "python", "toml", "yaml"}
+LANGUAGES: Final = {"sh", "text", "sql", "json", "python", "toml", "yaml", "mermaid"}
 #: Run as they are written by the test named.
 RUN_ELSEWHERE: Final = {
     "pg_dump": "tests/migrations/test_backup.py",
@@ -27,6 +27,8 @@ RUN_ELSEWHERE: Final = {
     "curl": "tests/api/test_triage.py",
     "ops/containers/make-secrets": "tests/ops/test_deployment.py",
 }
+#: Documents whose commands in blocks of text are run here, those of a tuple on one database.
+RUN_HERE: Final = (("api",), ("webhooks",), ("operations/upgrade", "operations/recover", "operations/monitor"))
 #: What a line of a document stands for where a test runs it.
 STANDS_FOR: Final = {
     "https://hooks.example.com/activity": "http://127.0.0.1:9/activity",
@@ -153,9 +155,9 @@ def run_as_documented(line: str, capsys: pytest.CaptureFixture[str], known: Mapp
     return shown.out
 
 
-@pytest.mark.parametrize("name", ["api", "webhooks", "operations"])
+@pytest.mark.parametrize("names", RUN_HERE, ids=lambda names: names[0])
 def test_the_commands_in_blocks_of_text_do_what_they_are_there_for(
-    name: str,
+    names: tuple[str, ...],
     fresh_database: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -164,7 +166,8 @@ def test_the_commands_in_blocks_of_text_do_what_they_are_there_for(
     monkeypatch.setenv("ACTIVITY_DATABASE_URL", fresh_database)
     monkeypatch.setenv("ACTIVITY_NOTIFY_PRIVATE", "true")
     monkeypatch.chdir(tmp_path)
-    lines = [line for line in documented(ROOT / "docs" / f"{name}.md") if line.startswith("activity ")]
+    pages = [ROOT / "docs" / f"{name}.md" for name in names]
+    lines = [line for page in pages for line in documented(page) if line.startswith("activity ")]
     known = dict(STANDS_FOR)
 
     # The last of all is to leave for good.
@@ -177,9 +180,14 @@ def test_the_commands_in_blocks_of_text_do_what_they_are_there_for(
 
 
 def test_every_document_with_commands_of_ours_in_text_is_run() -> None:
-    named = {document.stem for document in DOCUMENTS for line in documented(document) if line.startswith("activity ")}
+    named = {
+        str(document.relative_to(ROOT / "docs").with_suffix(""))
+        for document in DOCUMENTS
+        for line in documented(document)
+        if line.startswith("activity ")
+    }
 
-    assert named == {"api", "webhooks", "operations"}
+    assert named == {name for names in RUN_HERE for name in names}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The plans of the queries, judged as the definition's section 9 asks."""
+"""Verdicts on query plans (docs/specification-notes.md#query-plan-expectations)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a recorded plan is read and judged."""
+"""Reading and judging of recorded plans."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ _DISCONNECT = text(
 
 @dataclass(frozen=True)
 class Seen:
-    """What a whole system showed of itself: its scrapes, and `activity status`."""
+    """Output of a whole system: its scrapes, and `activity status`."""
 
     exporter: str
     api: str

@@ -1,4 +1,4 @@
-"""What the ledger's rows say of a signal's health."""
+"""Health of a signal, as derived from the ledger's rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long-running commands end: 0 when a signal stops them, else not 0 with one line that says why."""
+"""Exit codes of long-running commands: 0 after a signal, else not 0 with one line that gives the reason."""
 
 from __future__ import annotations
 

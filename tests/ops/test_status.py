@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.ops.system import System
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+MONITORING = Path(__file__).parents[2] / "docs" / "operations" / "monitor.md"
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_a_tenant_that_is_set_aside_ages_by_itself() -> None:
 
 def test_the_documentation_lists_every_metric_and_every_alert(system: System) -> None:
     system.scrape()
-    text = OPERATIONS.read_text()
+    text = MONITORING.read_text()
     section = text[text.index("## Metrics and alerts") :]
 
     assert {name for name in alerts() if f"`{name}`" not in section} == set()

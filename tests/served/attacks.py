@@ -182,7 +182,7 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked for."""
+    """Target of an attack."""
 
     kind: str
     text: str

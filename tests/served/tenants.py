@@ -2,6 +2,7 @@
 
 Each tenant has two words. Its public word is in the ids that an outsider may have heard of, and send. Its private word
 is in everything that stands beside them; it is never sent, so that an answer which holds it quotes a row.
+Source: docs/specification-notes.md#several-traces-per-run.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Tenant:
 
 @dataclass
 class Estate:
-    """What a served API has behind it: the owner's URL, two tenants, and an issuer of tokens."""
+    """Backing services of a served API: the owner's URL, two tenants, and an issuer of tokens."""
 
     database: str
     first: Tenant
@@ -152,7 +153,7 @@ def _add_trace(conn: Connection, tenant: Tenant, number: int, started_at: dateti
 
 
 def _share_a_run_id(conn: Connection, estate: Estate) -> None:
-    """Give each tenant a trace that names a run of the other: hosts have such rows (R18)."""
+    """Give each tenant a trace that names a run of the other: hosts have such rows."""
     for tenant in (estate.first, estate.second):
         run_id = estate.other(tenant).run_id(1)
         trace = insert_trace(

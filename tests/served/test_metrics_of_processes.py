@@ -1,4 +1,4 @@
-"""What several processes count and log, added up, is what was sent."""
+"""Sums over several processes: their counts and logs equal the requests that were sent."""
 
 from __future__ import annotations
 

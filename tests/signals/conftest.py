@@ -1,4 +1,7 @@
-"""The signals' tests: how many random databases they try, and a host whose runs hold naive times (R4)."""
+"""The signals' tests: how many random databases they try, and a host whose runs hold naive times.
+
+Source: docs/specification-notes.md#utc.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ def defaults() -> Settings:
 
 @pytest.fixture
 def bare() -> Settings:
-    """Return the settings of a deployment that asks for the definition alone."""
+    """Return the settings of a deployment without extra fields."""
     return load(extras=False)
 
 
 @pytest.fixture(params=["aware times", "naive times"])
 def host(request: pytest.FixtureRequest, conn: Connection) -> Connection:
-    """Return a connection to our own source tables, and to a host's whose `runs` hold UTC without a zone (R4)."""
+    """Return a connection to our own source tables, and to a host's whose `runs` hold UTC without a zone."""
     if request.param == "naive times":
         _make_naive(conn)
     return conn

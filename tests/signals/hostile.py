@@ -32,7 +32,7 @@ _SHADOWS: Final = (
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a session starts with, unless it says otherwise: variables of libpq, settings of the logins and database."""
+    """Defaults of a session: variables of libpq, settings of the logins and database."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
     role: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""The spec's own queries, one tenant at a time: what the signals are compared with, row by row (R4b)."""
+"""The specification's queries, run for one tenant and compared row by row with the signals.
+
+Source: docs/specification-notes.md#utc.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def _statement(name: str) -> TextClause:
 def literal(
     conn: Connection, name: str, tenant: str, as_of: datetime, window_start: datetime | None = None
 ) -> list[Row]:
-    """Return what the spec's query finds for one tenant, in its order."""
+    """Return what the specification's query finds for one tenant, in its order."""
     binds = {
         "tenant_id": tenant,
         "as_of": as_of,
@@ -68,7 +71,7 @@ def items(conn: Connection, table: Table, tenant: str, **equal: object) -> list[
 
 
 def assert_same_rows(ours: list[Row], theirs: list[Row]) -> None:
-    """Compare the columns that the spec's query has, in order; numbers by relative tolerance."""
+    """Compare the columns that the specification's query has, in order; numbers by relative tolerance."""
     assert len(ours) == len(theirs), (ours, theirs)
     for mine, expected in zip(ours, theirs, strict=True):
         for name, value in expected.items():
@@ -122,7 +125,7 @@ def assert_attention_agrees(conn: Connection, settings: Settings, tenants: tuple
 
 
 def _zoned(row: Row, as_of: datetime) -> Row:
-    """Return the row with an aware start, where the host's is naive (R4)."""
+    """Return the row with an aware start, where the host's is naive."""
     started_at = row["started_at"]
     naive = started_at is not None and started_at.tzinfo is None
     return {**row, "started_at": started_at.replace(tzinfo=as_of.tzinfo) if naive else started_at}

@@ -28,7 +28,7 @@ def load(conn: Connection, name: str, *, started_at: datetime | None = None) -> 
         if target == "aos_traces" and started_at is not None:
             rows = [{**row, "started_at": row.get("started_at") or started_at.isoformat()} for row in rows]
         _copy(conn, f"public.{target}", [_named(target, row) for row in rows])
-    # The spec's queries take minutes when planned on the statistics of the empty tables that other tests leave.
+    # The specified queries take minutes when planned on the statistics of the empty tables that other tests leave.
     conn.execute(text("analyze public.runs, public.aos_traces, public.aos_trace_steps"))
 
 

@@ -58,7 +58,7 @@ def test_a_tenant_without_findings_is_served_the_specs_empty_shapes(conn: Connec
 
 
 def test_the_specs_retry_loop_has_its_confidence(conn: Connection, bare: Settings) -> None:
-    """R15: a mean of 4.5 retries over two runs gives 0.95."""
+    """A mean of 4.5 retries over two runs gives 0.95 (docs/specification-notes.md#confidence)."""
     _steps(conn, "run_abc", {"retry_count": 3}, {"retry_count": 2})
     _steps(conn, "run_def", {"retry_count": 4})
 
@@ -78,7 +78,7 @@ def test_the_specs_retry_loop_has_its_confidence(conn: Connection, bare: Setting
 
 
 def test_the_specs_tool_call_loop_has_its_confidence(conn: Connection, bare: Settings) -> None:
-    """R15: a depth of 5 gives 0.82."""
+    """A depth of 5 gives 0.82 (docs/specification-notes.md#confidence)."""
     other = ({"skill_id": f"other-{n}"} for n in range(5))
     _steps(conn, "run_xyz", *(step for pair in other for step in ({"skill_id": "llm_invoke_v2"}, pair)))
 

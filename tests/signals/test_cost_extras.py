@@ -1,4 +1,4 @@
-"""What the cost analysis says beside the definition (R22)."""
+"""Extra fields of the cost analysis (docs/specification-notes.md#robust-cost-verdict)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _lognormal(seed: int, count: int, scale: float = 1.0) -> list[float]:
 
 
 def _oracle(baseline: list[float], current: list[float]) -> tuple[float, float, float]:
-    """Return median, ratio and score by the formula of R22."""
+    """Return median, ratio and score by the formula (docs/specification-notes.md#robust-cost-verdict)."""
     logs, todays = [math.log(cost) for cost in baseline], [math.log(cost) for cost in current]
     center, today = statistics.median(logs), statistics.median(todays)
     mad = statistics.median([abs(log - center) for log in logs])

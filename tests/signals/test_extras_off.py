@@ -1,4 +1,4 @@
-"""The definition's fields are the same bytes with the extra fields and without them."""
+"""The specified fields are the same bytes with the extra fields and without them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_what_the_definition_names_is_the_same_with_extras_and_without(host: Con
 
 
 def test_the_queue_is_published_at_the_same_changes(conn: Connection) -> None:
-    """What the clock or a link moves must not make another version."""
+    """A moving clock or link must not make another version."""
     generated.insert_runs(conn, [{"tenant_id": "acme", "state": "LIVE", "risk_level": "AT_RISK", "started_at": AS_OF}])
 
     bare, full = (_staged(conn, "attention", extras=extras)[0]["acme"] for extras in (False, True))

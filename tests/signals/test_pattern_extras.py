@@ -1,4 +1,4 @@
-"""What the patterns say beside the definition (R17)."""
+"""Extra fields of the patterns (docs/specification-notes.md#extra-fields-on-patterns)."""
 
 from __future__ import annotations
 

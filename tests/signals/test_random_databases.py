@@ -1,4 +1,4 @@
-"""The signals against the spec's own queries on random databases, each in a savepoint of its own."""
+"""The signals against the specification's queries on random databases, each in a savepoint of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signals on recorded agent runs: against the answers that came with them, and against the spec's own SQL."""
+"""The signals on recorded agent runs: against the answers that came with them, and against the specification's SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published and served is the same, byte by byte, whatever a session's settings are by default."""
+"""Independence of published and served bytes from a session's default settings."""
 
 from __future__ import annotations
 

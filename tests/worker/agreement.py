@@ -1,4 +1,7 @@
-"""What is published, held against a full recompute of the same instant that publishes nothing."""
+"""Comparison of the published state with a full recompute of the same instant that publishes nothing.
+
+Source: docs/specification-notes.md#rescoring.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ SETTINGS = settings.load()
 
 
 def assert_published_equals_staged(conn: Connection, signal: SignalSpec, now: datetime) -> None:
-    """Compare every tenant's answer and items; a queue that moved with the clock, as of its own instant (R26)."""
+    """Compare every tenant's answer and items; a queue that moved with the clock, as of its own instant."""
     stage_signal(conn, signal, SETTINGS, now)
     staged = {row.tenant_id: row for row in conn.execute(select(stage_content))}
     published = {row.tenant_id: row for row in conn.execute(select(snapshot).where(snapshot.c.signal == signal.name))}
@@ -62,7 +65,7 @@ where
     )
 """)
 
-#: Items whose parts are not those of the definition, for the instant that their queue was scored for, or that are not
+#: Items whose parts are not the specified ones, for the instant that their queue was scored for, or that are not
 #: where their score puts them. What does not move with time is compared with what is staged.
 _MISPLACED = text("""
 select item.tenant_id, item.run_id

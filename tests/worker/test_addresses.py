@@ -1,4 +1,4 @@
-"""Where a webhook may lead: to addresses of the public internet alone."""
+"""Allowed addresses of webhooks: those of the public internet alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker and a beat ask of the broker before they start."""
+"""Checks of the broker before worker and beat start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moves between two publications: told once, in order, and beside the snapshots."""
+"""Movement between two publications: told once, in order, and beside the snapshots."""
 
 from __future__ import annotations
 

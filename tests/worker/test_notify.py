@@ -231,7 +231,7 @@ def test_what_is_delivered_or_erased_during_the_last_attempt_is_no_dead_letter(
 def test_receivers_that_let_a_worker_wait_do_not_keep_it_from_its_other_work(
     engine: Engine, receiver: Receiver
 ) -> None:
-    """What is left is told by the next call."""
+    """The next call tells the remaining changes."""
     for _ in range(3):
         add(engine, receiver)
     record(engine, 1, 1)

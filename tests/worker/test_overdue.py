@@ -1,4 +1,4 @@
-"""What an operator asked for is done although the broker forgot the message, once, and without waiting for anything."""
+"""Rescue of manual requests after the broker lost the message: once, and without waiting for locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process holds outlives the servers that it speaks to."""
+"""Worker process: its engine outlives restarts of the servers."""
 
 from __future__ import annotations
 

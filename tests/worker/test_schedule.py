@@ -1,4 +1,4 @@
-"""What beat rings, and what a message may do."""
+"""Beat schedule, and the handling of messages."""
 
 from __future__ import annotations
 

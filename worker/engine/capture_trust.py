@@ -33,7 +33,7 @@ _HAS_DOUBTS: Final = text("select to_regclass('signals.capture_doubt')")
 
 @dataclass(frozen=True, slots=True)
 class CaptureTrust:
-    """Whether a signal's changes are all reported.
+    """Reliability of change capture for one signal.
 
     `fingerprint` identifies the triggers, None where the catalogue shows a gap; `losses` says each reason in words;
     `is_installed` tells whether capture was ever asked for; `is_doubted` whether an unreported change was found.

@@ -37,7 +37,7 @@ _PLACE: Final = column("ctid", _Tid)
 
 
 class Taken(NamedTuple):
-    """What one batch took: how many change events, and the place of the last one."""
+    """Result of taking one batch: the number of change events, and the place of the last one."""
 
     marks: int
     last: str | None

@@ -1,4 +1,4 @@
-"""What is written down of an error: enough to act on, too little for a dump of rows."""
+"""Error texts for ledger and log: enough to act on, without values of rows."""
 
 from __future__ import annotations
 

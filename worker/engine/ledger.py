@@ -1,6 +1,6 @@
 """The ledger of refreshes: one row per attempt, written outside the attempt's own transaction.
 
-What happened stays readable when the attempt fails (architecture.md "Refresh protocol", step 4). Every function takes a
+What happened stays readable when the attempt fails (docs/architecture.md#ledger-states). Every function takes a
 connection in autocommit mode.
 """
 

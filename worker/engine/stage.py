@@ -2,6 +2,7 @@
 
 The tables are made once per session and emptied at each commit, so that a refresh every 30 s does not churn the
 catalogue. Their columns are, in order, what the query that fills them returns.
+Source: docs/specification-notes.md#unready-and-empty-snapshots.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ stage_attention_run = _stage("stage_attention_run", *_texts("tenant_id"), *_scor
 
 stage_attention_item = _stage("stage_attention_item", *_texts("tenant_id"), Column("rank", Integer), *_scored_run())
 
-#: One text per tenant with findings, and under the empty name what a tenant without any is served (R28). Its items are
+#: One text per tenant with findings, and under the empty name what a tenant without any is served. Its items are
 #: there where the content holds the first of them alone, else how many characters of it each of them takes.
 stage_content = _stage(
     "stage_content",

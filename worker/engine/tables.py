@@ -1,7 +1,7 @@
-"""What an incremental refresh lives on: marks of what changed, and the facts that the signals are made of.
+"""Tables of the incremental refresh: change queues, and the facts that the signals are made of.
 
 The worker alone reads these. A fact table always holds what its query would find for the instant in `fact_state`; the
-queues hold what has changed since. Source: architecture.md "Tables we own"; performance.md "Incremental".
+queues hold what has changed since. Source: docs/architecture.md#tables, docs/architecture.md#whole-facts.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _STEP: Final = table("source_step", column("trace_id", Text), schema=SCHEMA)
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What was removed, rows by table; and the rows of the host's that remain, None where its tables are not read."""
+    """Rows removed, by table; and the host's remaining rows, None where its tables are not read."""
 
     removed: Mapping[str, int]
     remaining: Mapping[str, int] | None

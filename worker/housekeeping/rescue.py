@@ -1,4 +1,4 @@
-"""What operators asked for and no message rings for any more: the broker forgot it, or never had it."""
+"""Rescue of manual refresh requests whose Celery message was lost."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ DAYS_AHEAD: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What one pruning removed."""
+    """Rows that one pruning removed."""
 
     partitions: int
     attempts: int

@@ -88,7 +88,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Incremental:
-    """How changes reach a signal, so that a refresh reads only what changed.
+    """Path of changes to a signal, so that a refresh reads only changed rows.
 
     `queue` holds its change events, `keys` is the stage table of their keys, `tenant` is the tenant of an event.
     `window_edges` is the query that names what time alone changed. `probe` is the query that names a sample of keys,
@@ -107,7 +107,7 @@ class Incremental:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """How items are identified, and when one counts as moved.
+    """Identification of items, and the thresholds from which one counts as moved.
 
     `identities` is the query that finds them; a severity that moves by less than the share `step` has not moved, and
     one that rises by more than the share `worse_by` over its least is worse.

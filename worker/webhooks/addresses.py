@@ -1,4 +1,4 @@
-"""Where a webhook may be sent: an address is checked, and then it is that address which is connected to.
+"""Allowed addresses of webhooks: each address is checked, and the connection goes to that same address.
 
 A name could answer with a public address when it is checked and with a private one when it is used; hence both are one
 step. Nothing that is not an address of the public internet is allowed, unless the deployment says so.
@@ -32,7 +32,7 @@ class TargetRefusedError(ArgumentError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: `address` is what is connected to, `host` what TLS and the server must hear."""
+    """Destination of a request: `address` is connected to, `host` is the name for TLS and the Host header."""
 
     scheme: str
     host: str

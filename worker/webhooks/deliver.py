@@ -47,7 +47,7 @@ _LONGEST_PAUSE_S: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """How names are found and certificates judged."""
+    """Delivery options: name resolution and certificate verification."""
 
     resolver: Resolve = resolve
     trusted: ssl.SSLContext | None = None
@@ -55,7 +55,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is sent: its id, the changes that it tells of, and its type."""
+    """Message to send: its id, its changes, and its type."""
 
     named: str
     rows: Sequence[Row[Any]]
@@ -64,7 +64,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one call did, in messages."""
+    """Counts of the messages of one call."""
 
     delivered: int = 0
     failed: int = 0

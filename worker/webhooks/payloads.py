@@ -1,4 +1,4 @@
-"""What a webhook is told: the message's body, and the headers that prove who sent it (Standard Webhooks)."""
+"""Payload of a webhook: the message's body, and the headers that sign it (Standard Webhooks)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _READ_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a request ended: the status, or in `error` why there is none."""
+    """Outcome of a request: the status, or in `error` the reason why there is none."""
 
     status: int | None
     error: str = ""

@@ -63,7 +63,7 @@ CONTRACT: Final = (
         ("id", "tenant_id"),
         "everything",
         "the writer, when the run is created",
-        "a run without a tenant belongs to nobody and is in no answer",
+        "a run without a tenant appears in no result",
         (
             Check(
                 "tenant_id is null or tenant_id = ''",
@@ -89,7 +89,7 @@ CONTRACT: Final = (
         ("state", "completed_at"),
         "cost (baseline), attention (finished runs), summary by status, runs by dimension",
         "the writer, in one statement, when the run ends: state COMPLETED and the instant",
-        "no baseline, so no cost anomaly; an empty summary; a run that ended stays LIVE, and in the queue, for ever",
+        "no baseline, so no cost anomaly; an empty summary; a run that ended stays LIVE, and stays in the queue",
         (
             _unknown("state"),
             Check(
@@ -124,7 +124,7 @@ CONTRACT: Final = (
         "runs",
         ("estimated_cost_usd",),
         "cost",
-        "the writer, at the latest with the end of the run; NULL where it is not known, 0 where it was free",
+        "the writer, by the end of the run; NULL when unknown, 0 when free",
         "the run is not in the cost analysis; with no cost at all that is empty",
         (
             Check(
@@ -140,7 +140,7 @@ CONTRACT: Final = (
         ("last_seen_at",),
         "attention (abandoned)",
         "the writer, every minute or so while the run is LIVE",
-        "its start stands in: a live run older than a day counts as abandoned",
+        "the start time is used instead: a live run older than a day counts as abandoned",
         (_future("last_seen_at"),),
     ),
     Line(
@@ -192,7 +192,7 @@ CONTRACT: Final = (
         ("provider_type", "source", "project_id", "is_synthetic"),
         "runs by dimension, filters of the runs list, ACTIVITY_EXCLUDE_SYNTHETIC",
         "the writer, when the run is created",
-        "the run is in the bucket `unknown`, and counts as real",
+        "the run is in the bucket `unknown`, and counts as not synthetic",
         may_be_empty=True,
     ),
     Line(
@@ -200,7 +200,7 @@ CONTRACT: Final = (
         "runs",
         ("duration_ms", "integrity_status", "policy_draft_count", "input_tokens", "output_tokens"),
         "runs list and run detail, where they are shown",
-        "the writer, with the end of the run",
+        "the writer, by the end of the run",
         "shown as null",
         may_be_empty=True,
     ),
@@ -210,7 +210,7 @@ CONTRACT: Final = (
         ("trace_id", "run_id", "tenant_id"),
         "patterns, run detail",
         "the writer, when the trace is created; several traces may share a run",
-        "a trace without a tenant is in no answer",
+        "a trace without a tenant appears in no result",
         (
             Check(
                 "tenant_id is null or tenant_id = ''",
@@ -235,8 +235,8 @@ CONTRACT: Final = (
         "aos_traces",
         ("is_synthetic", "archived_at"),
         "patterns",
-        "the writer; archived_at when the trace is archived, which takes it out of every answer",
-        "every trace counts, as real",
+        "the writer; archived_at when the trace is archived, which excludes it from every result",
+        "every trace counts, as not synthetic",
         may_be_empty=True,
     ),
     Line(
@@ -244,8 +244,8 @@ CONTRACT: Final = (
         "aos_trace_steps",
         ("trace_id", "step_index"),
         "patterns, run detail",
-        "the writer, once per step, numbered from 0; late is allowed, changes are not",
-        "steps have no order, and repetitions cannot be seen",
+        "the writer, once per step, numbered from 0; late steps are allowed, changes are not",
+        "steps have no order, and repetitions cannot be detected",
         is_vital=True,
     ),
     Line(
@@ -261,7 +261,7 @@ CONTRACT: Final = (
         "aos_trace_steps",
         ("retry_count",),
         "patterns: retry_loop",
-        "the writer, with the step: how often it was retried, 0 where it was not",
+        "the writer, with the step: the number of retries, 0 without retries",
         "no retry loop is found",
         (
             Check(
@@ -291,7 +291,7 @@ CONTRACT: Final = (
         "steps.shown",
         "aos_trace_steps",
         ("skill_name", "status", "outcome_category", "outcome_code", "cost_cents", "timestamp", "archived_at"),
-        "run detail, where they are shown; archived_at takes a step out of every answer",
+        "run detail, where they are shown; archived_at excludes a step from every result",
         "the writer, with the step",
         "shown as null",
         may_be_empty=True,

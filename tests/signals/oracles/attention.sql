@@ -1,7 +1,7 @@
--- Spec section 6, as written but for
---   R2: NOW() is the instant, and what starts after it is left out
---   R3: LIMIT dropped, ties broken
---   R24: an infinite start is no more recent than none (subtracting it raises before PostgreSQL 17)
+-- The specification's attention query, as written except (headings of docs/specification-notes.md):
+--   One instant per refresh: NOW() is the instant, and what starts after it is left out
+--   Total order: LIMIT dropped, ties broken
+--   Attention score: an infinite start is no more recent than none (subtracting it raises before PostgreSQL 17)
 WITH run_signals AS (
     SELECT
         run_id,

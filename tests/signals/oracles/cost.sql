@@ -1,7 +1,7 @@
--- Spec section 5, as written but for
---   R2: NOW() is the instant, and what starts after it is left out
---   R3: ties broken; R4a: a cost that is not finite is no evidence
---   R10: grouped by the expression, so that NULL and a literal 'unknown' are one agent
+-- The specification's cost query, as written except (headings of docs/specification-notes.md):
+--   One instant per refresh: NOW() is the instant, and what starts after it is left out
+--   Total order: ties broken. Non-finite values are no evidence: such costs are left out
+--   Missing keys are unknown: grouped by the expression, so that NULL and a literal 'unknown' are one agent
 -- Step 1: Calculate baseline stats per agent (last 7 days)
 WITH baseline AS (
     SELECT

@@ -1,6 +1,6 @@
--- Spec section 4, pattern 1, as written but for
---   R2: what starts after the instant is left out; R18: so is what is archived
---   R3: LIMIT dropped, ties broken; R14: total_retries beside the spec's columns
+-- The specification's retry_loop query, as written except (headings of docs/specification-notes.md):
+--   One instant per refresh: later starts are left out. Archived rows and late steps: so are archived rows
+--   Total order: LIMIT dropped, ties broken. Pattern entries: total_retries is added
 SELECT
     t.run_id,
     'retry_loop' as pattern_type,

@@ -1,6 +1,6 @@
--- Spec section 4, pattern 2, as written but for
---   R2: what starts after the instant is left out; R18: so is what is archived
---   R3: LIMIT dropped, ties broken
+-- The specification's step_oscillation query, as written except (headings of docs/specification-notes.md):
+--   One instant per refresh: later starts are left out. Archived rows and late steps: so are archived rows
+--   Total order: LIMIT dropped, ties broken
 WITH step_sequences AS (
     SELECT
         trace_id,

@@ -1,6 +1,6 @@
--- Spec section 4, pattern 4, as written but for
---   R2: what starts after the instant is left out; R18: so is what is archived
---   R3: LIMIT dropped, ties broken; R4a: a duration that is not finite is no evidence
+-- The specification's timeout_cascade query, as written except (headings of docs/specification-notes.md):
+--   One instant per refresh: later starts are left out. Archived rows and late steps: so are archived rows
+--   Total order: LIMIT dropped, ties broken. Non-finite values are no evidence: such durations are left out
 SELECT
     t.run_id,
     'timeout_cascade' as pattern_type,

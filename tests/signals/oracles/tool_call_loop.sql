@@ -1,6 +1,6 @@
--- Spec section 4, pattern 3, as written but for
---   R2: what starts after the instant is left out; R18: so is what is archived
---   R3: LIMIT dropped, ties broken
+-- The specification's tool_call_loop query, as written except (headings of docs/specification-notes.md):
+--   One instant per refresh: later starts are left out. Archived rows and late steps: so are archived rows
+--   Total order: LIMIT dropped, ties broken
 WITH windowed_skills AS (
     SELECT
         trace_id,

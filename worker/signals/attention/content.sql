@@ -1,4 +1,7 @@
--- The attention queue as readers get it: the first items, and all of them apart for other limits (R23, R24, R26).
+-- The attention queue as readers get it: the first items, and all of them apart for other limits.
+-- Source: docs/specification-notes.md#attention-queue-length.
+-- Source: docs/specification-notes.md#attention-score.
+-- Source: docs/specification-notes.md#rescoring.
 -- reads: pg_temp.stage_attention_run, pg_temp.stage_attention_item, signals.snapshot, signals.pattern_item,
 --     signals.cost_item
 -- grain: tenant, and the empty tenant whose content is that of a tenant without findings

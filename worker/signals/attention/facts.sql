@@ -1,5 +1,6 @@
 -- What each run that asks for attention is scored by, live or completed in the last day; nothing here moves with time.
--- Runs that start later than now are among them: they count once their time has come (R2).
+-- Runs that start later than now are among them: they count once their time has come.
+-- Source: docs/specification-notes.md#one-instant-per-refresh.
 -- reads: signals.source_run, pg_temp.stage_dirty_run
 -- grain: one row per run that qualifies
 -- params: completed_since, exclude_synthetic, tenants, excluded, shards, shard, only_changed

@@ -1,5 +1,7 @@
--- Finds the runs of each tenant that need a person first, in the order of their scores (R3, R23).
+-- Finds the runs of each tenant that need a person first, in the order of their scores.
 -- For each that a tenant has snoozed there is one more, so that a page without those is filled from the next ones.
+-- Source: docs/specification-notes.md#total-order.
+-- Source: docs/specification-notes.md#attention-queue-length.
 -- reads: pg_temp.stage_attention_run, signals.triage
 -- grain: one row per tenant and rank
 -- params: as_of, item_limit, hide_abandoned

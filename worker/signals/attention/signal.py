@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from snapshots.settings import Settings
 
-#: Part of the contract, not settings: change both together, and only as a new version of the contract.
+#: Part of the contract, not settings: change both together, and only as a new `weights_version`.
 WEIGHTS_VERSION: Final = "1.0"
 ATTENTION_WEIGHTS: Final = {
     "risk": 0.35,

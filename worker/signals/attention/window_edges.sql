@@ -1,5 +1,6 @@
 -- Notes the tenants whose queue time alone has changed: a run's day is over, its start has come, it fell silent, or the
--- scores are due again (R26).
+-- scores are due again.
+-- Source: docs/specification-notes.md#rescoring.
 -- reads: signals.attention_fact, signals.snapshot
 -- grain: tenant, into pg_temp.stage_tenant; facts whose day is over are deleted
 -- params: as_of, since, completed_since, silent_since, rescore_before, shards, shard

@@ -1,6 +1,10 @@
--- Each agent's cost per run of the last day beside its baseline of the six days before (R19, R20).
+-- Each agent's cost per run of the last day beside its baseline of the six days before.
 -- The runs of all agents are read at once and gathered by hash; with `only_changed` those of each marked agent by
 -- themselves, through the index of its runs.
+-- Source: docs/specification-notes.md#cost-figures.
+-- Source: docs/specification-notes.md#cost-windows.
+-- Source: docs/specification-notes.md#missing-keys-are-unknown.
+-- Source: docs/specification-notes.md#robust-cost-verdict.
 -- reads: signals.source_run, pg_temp.stage_dirty_agent
 -- grain: tenant and agent with a run in the current day, or with a cost that is not finite; with extras, an agent that
 --     fell silent too
@@ -185,7 +189,7 @@ agent_week as (
                         and completed_at < cast(:baseline_start as timestamptz)
                         and started_at >= cast(:current_start as timestamptz)
                     union all
-                    -- The runs of no agent are in the group of the agent `unknown` (R10).
+                    -- The runs of no agent are in the group of the agent `unknown`.
                     select
                         started_at,
                         completed_at,
@@ -257,7 +261,7 @@ select
     spike.costs as spike_costs
 from agent_week
 -- Ordered agent by agent: an ordered aggregate above would sort all runs by the names of their agents. On the log scale
--- what is 0 or less has no place (R22); an aggregate over nothing is NULL.
+-- what is 0 or less has no place; an aggregate over nothing is NULL.
 cross join
     lateral (
         select
@@ -284,7 +288,7 @@ cross join
     ) as spread
 cross join
     lateral (
-        -- More than half of the costs are one and the same: what the others say (R22).
+        -- More than half of the costs are one and the same: what the others say.
         select avg(cast(abs(cost_log - baseline.log_median) as numeric)) as log_mean_ad
         from unnest(baseline.logs) as cost_log
         where spread.log_mad = 0

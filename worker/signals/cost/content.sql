@@ -1,4 +1,6 @@
--- The cost analysis as readers get it: every agent of the current day, the largest deviation first (R19, R21).
+-- The cost analysis as readers get it: every agent of the current day, the largest deviation first.
+-- Source: docs/specification-notes.md#cost-figures.
+-- Source: docs/specification-notes.md#cost-without-a-baseline.
 -- reads: pg_temp.stage_cost_item
 -- grain: tenant, and the empty tenant whose content is that of a tenant without findings
 -- params: stated_parameters, extras, stated_extras, robust_min_baseline, silent_rows

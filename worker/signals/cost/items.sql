@@ -1,4 +1,8 @@
--- The verdict on each agent, the largest deviation from its baseline first (R3, R19, R21), and the robust one (R22).
+-- The verdict on each agent, the largest deviation from its baseline first, and the robust one.
+-- Source: docs/specification-notes.md#total-order.
+-- Source: docs/specification-notes.md#cost-figures.
+-- Source: docs/specification-notes.md#cost-without-a-baseline.
+-- Source: docs/specification-notes.md#robust-cost-verdict.
 -- reads: pg_temp.stage_agent_cost
 -- grain: tenant and agent with a run in the current day, or with a cost that is not finite, or fallen silent
 -- params: z_threshold, extras, robust_min_baseline, robust_score, robust_min_ratio, min_effect_usd, peers_min_agents,

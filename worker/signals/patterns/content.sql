@@ -1,10 +1,11 @@
--- Finds the response content of the pattern signal: one entry per pattern, for two of the patterns per skill (R14).
+-- Finds the response content of the pattern signal: one entry per pattern, for two of the patterns per skill.
+-- Source: docs/specification-notes.md#pattern-entries.
 -- reads: pg_temp.stage_pattern_item, pg_temp.stage_run_pattern, pg_temp.stage_pattern_skill
 -- grain: one row per tenant with findings, and one under the empty name for tenants without any
 -- params: stated_parameters, confidence_version, extras, stated_extras
 with confidence_rule (pattern_type, position, base, slope, origin, ceiling) as (
-    -- R15: base + slope * (evidence - origin), never above the ceiling. The third has a ceiling for the deployments
-    -- whose loop window is longer than the spec's five steps, where it would pass 1.
+    -- base + slope * (evidence - origin), never above the ceiling. The third has a ceiling for the deployments
+    -- whose loop window is longer than the specified five steps, where it would pass 1.
     values
     ('retry_loop', 1, 0.80, 0.10, 3, 0.99),
     ('step_oscillation', 2, 0.60, 0.10, 3, 0.95),
@@ -63,7 +64,7 @@ described_item as materialized (
     from pg_temp.stage_pattern_item as item
 ),
 
--- What is said beside the definition follows its members (R17).
+-- Extra fields follow the specified members (docs/specification-notes.md#extra-fields-on-patterns).
 written_item as (
     select
         described_item.*,
@@ -110,7 +111,7 @@ entry as (
     group by item.tenant_id, item.pattern_type, item.skill_id
 ),
 
--- Counts are those of the strongest run, averages are means over the entry's runs (R14).
+-- Counts are those of the strongest run, averages are means over the entry's runs.
 detailed_entry as (
     select
         entry.*,

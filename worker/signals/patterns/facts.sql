@@ -1,8 +1,10 @@
 -- What each skill did in each trace of the window, where it can matter to a pattern.
--- Traces that start later than now are among them: they count once their time has come (R2).
+-- Traces that start later than now are among them: they count once their time has come.
 -- A trace is read once, gathered by skill, for what a single step says and for whether steps of a skill can follow each
 -- other; those of a skill that is used again are then read through its index. The time is in proportion to the steps
--- of a trace, however many skills share them. What patterns say beside the definition (R17) is NULL without extras.
+-- of a trace, however many skills share them. Extra fields are NULL without extras.
+-- Source: docs/specification-notes.md#one-instant-per-refresh.
+-- Source: docs/specification-notes.md#numbers-and-rounding.
 -- reads: signals.source_trace, signals.source_step, pg_temp.stage_dirty_trace
 -- grain: trace and skill, sparse
 -- params: window_start, tenants, excluded, shards, shard, only_changed, exclude_synthetic, loop_min_uses, slow_step_ms,
@@ -169,7 +171,7 @@ measured_use as (
                         skill_step.status in ('failed', 'failure', 'error', 'timeout')
                         or skill_step.outcome_category in ('FAILURE', 'ERROR', 'TIMEOUT')
                     ) over in_order as is_after_error,
-                    -- Below zero, or beyond what a clock or a bill can say, is no evidence (R4a). To read a number is
+                    -- Below zero, or beyond what a clock or a bill can say, is no evidence. To read a number is
                     -- dear, and nobody asks for that of a first use.
                     case
                         when

@@ -1,4 +1,5 @@
--- The strongest rows of each pattern (R13).
+-- The strongest rows of each pattern.
+-- Source: docs/specification-notes.md#pattern-window-and-thresholds.
 -- reads: pg_temp.stage_run_pattern
 -- grain: tenant, pattern and rank
 -- params: pattern_rows

@@ -1,4 +1,6 @@
--- What each run of the window shows of each pattern: retry loops, repetitions, tool-call loops, timeout cascades (R16).
+-- What each run of the window shows of each pattern: retry loops, repetitions, tool-call loops, timeout cascades.
+-- Source: docs/specification-notes.md#what-the-pattern-rules-find.
+-- Source: docs/specification-notes.md#numbers-and-rounding.
 -- reads: pg_temp.stage_trace_fact
 -- grain: tenant, pattern, run and, for two of the patterns, skill
 -- params: as_of, window_start, retry_min_total, oscillation_min_pairs, loop_min_uses, loop_window_steps,
@@ -31,7 +33,7 @@ run_skill_fact as (
         run_id,
         skill_id,
         cast(sum(repeats) as bigint) as oscillation_count,
-        -- Uses among a step and the four before it, at most as many as there are (R16).
+        -- Uses among a step and the four before it, at most as many as there are.
         max(least(uses, cast(:loop_window_steps as bigint))) filter (
             where uses >= cast(:loop_min_uses as integer)
         ) as loop_depth,
@@ -178,7 +180,7 @@ found_pattern as (
     from run_fact
     where slow_step_count >= cast(:cascade_min_steps as bigint)
     union all
-    -- No pattern: what the content says of its data's quality (R4a).
+    -- No pattern: what the content says of its data's quality.
     select
         tenant_id,
         'non_finite_durations',

@@ -1,5 +1,6 @@
--- What each skill costs a tenant over all runs that repeat it: one broken tool in forty runs is one row (R17).
+-- What each skill costs a tenant over all runs that repeat it: one broken tool in forty runs is one row.
 -- Where only some runs changed, the others of their tenants are read from the rows that are kept.
+-- Source: docs/specification-notes.md#extra-fields-on-patterns.
 -- reads: pg_temp.stage_run_pattern, signals.run_pattern, pg_temp.stage_tenant
 -- grain: tenant and skill, the most repeated first
 -- params: only_changed, extras, skill_rows, skill_run_ids
