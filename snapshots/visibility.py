@@ -17,6 +17,8 @@ from snapshots.signals import INGEST_ROLE, READER_ROLE, WORKER_ROLE
 from snapshots.source import HOST_TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Engine
 
     from snapshots.catalogue import Part
@@ -27,13 +29,9 @@ _INSUFFICIENT_PRIVILEGE: Final = "42501"
 #: The roles whose answers come from the host's tables, and the role that reads these itself.
 _READ_SOURCE: Final[dict[str, str | None]] = {READER_ROLE: None, WORKER_ROLE: None, INGEST_ROLE: INGEST_ROLE}
 #: With row_security off PostgreSQL raises an error where a policy would filter, instead of filtering.
-_PROBE: Final = """
-set local row_security = off;
-select from signals.source_run limit 0;
-select from signals.source_trace limit 0;
-select from signals.source_step limit 0;
-set local row_security = on
-"""
+_PROBE: Final = "set local row_security = off; {selects} set local row_security = on"
+#: The views that answers of the worker come from.
+SOURCES: Final = ("source_run", "source_trace", "source_step")
 _NESTED: Final = text(f"""
 select exists (
     select 1 from {HOST_TABLES} as host
@@ -105,31 +103,35 @@ def raise_if_unproven(ex: DBAPIError) -> None:
         raise VisibilityError(str(ex.orig).strip().splitlines()[0]) from None
 
 
-def prove(conn: Connection, role: str) -> None:
-    """Raise VisibilityError where rows could be hidden from `role`, in the caller's transaction."""
+def prove(conn: Connection, role: str, sources: Sequence[str] = SOURCES) -> None:
+    """Raise VisibilityError where rows could be hidden from `role`, in the caller's transaction.
+
+    For the worker, `sources` are the source views that its answer comes from: a lock of another one's table is not met.
+    """
     try:
         conn.exec_driver_sql(statement(role))
     except DBAPIError as ex:
         raise_if_unproven(ex)
         raise
-    if role == WORKER_ROLE:
-        _probe(conn)
+    if role == WORKER_ROLE and sources:
+        _probe(conn, sources)
 
 
-def prove_engine(engine: Engine, role: str) -> None:
+def prove_engine(engine: Engine, role: str, sources: Sequence[str] = SOURCES) -> None:
     """Raise VisibilityError where rows could be hidden from `role`, in a transaction of its own."""
     with engine.begin() as conn:
-        prove(conn, role)
+        prove(conn, role, sources)
 
 
-def _probe(conn: Connection) -> None:
+def _probe(conn: Connection, sources: Sequence[str]) -> None:
     """Have PostgreSQL itself say whether a policy filters what the views read, be it behind a view of the host's.
 
     A table whose policy lets its reader see every row is proven already, and refused by the probe alone.
     """
     savepoint = conn.begin_nested()
     try:
-        conn.exec_driver_sql(_PROBE)
+        selects = " ".join(f"select from signals.{name} limit 0;" for name in sources)
+        conn.exec_driver_sql(_PROBE.format(selects=selects))
     except DBAPIError as ex:
         savepoint.rollback()
         if sqlstate(ex) in NOT_THERE:

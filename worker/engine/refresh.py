@@ -167,15 +167,17 @@ def _run_locked(  # noqa: PLR0913  # as `run`, with the ledger's connection
         # A refresh whose locks are lost must not commit beside the next one.
         event.listen(conn, "commit", lambda _: lock.check())
         with conn.begin():
-            visibility.prove(conn, WORKER_ROLE)
-            ledger.close_lost(conn, besides=refresh_id, holder=lock.pid)
-            as_of, fence = publish.draw_fence(conn)
             pid: int = conn.execute(select(func.pg_backend_pid())).scalar_one()
-        if not ledger.mark_running(books, refresh_id, as_of=as_of, fence=fence):
-            return None
-        context = RefreshContext(spec, settings, refresh_id, as_of, fence, shard, tenants)
         with BlockerWatch(engine, pid, settings.refresh_lock_timeout_s) as watch:
             try:
+                with conn.begin():
+                    set_limits(conn, settings)
+                    visibility.prove(conn, WORKER_ROLE, spec.sources or (spec.tenants.name,))
+                    ledger.close_lost(conn, besides=refresh_id, holder=lock.pid)
+                    as_of, fence = publish.draw_fence(conn)
+                if not ledger.mark_running(books, refresh_id, as_of=as_of, fence=fence):
+                    return None
+                context = RefreshContext(spec, settings, refresh_id, as_of, fence, shard, tenants)
                 result = _refresh_and_check(conn, context, request)
             except DBAPIError as ex:
                 if sqlstate(ex) != LOCK_NOT_AVAILABLE:

@@ -43,7 +43,7 @@ def prune(engine: Engine, settings: Settings) -> PruneResult:
 
     Raises VisibilityError where rows could be hidden.
     """
-    visibility.prove_engine(engine, WORKER_ROLE)
+    visibility.prove_engine(engine, WORKER_ROLE, sources=())
     partitions = _roll_partitions(engine, settings.history_days)
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as books:
         abandoned = ledger.close_abandoned(books, older_than_s=2 * settings.refresh_timeout_s)

@@ -76,7 +76,7 @@ def notify(engine: Engine, settings: Settings, means: Means | None = None) -> To
 
     Raises VisibilityError where webhooks or changes could be hidden.
     """
-    visibility.prove_engine(engine, WORKER_ROLE)
+    visibility.prove_engine(engine, WORKER_ROLE, sources=())
     means = means or Means()
     counts = {"delivered": 0, "failed": 0, "dead": 0, "nothing": 0}
     autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
