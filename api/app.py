@@ -1,4 +1,7 @@
-"""The WSGI application, built from what it needs; `api.wsgi` builds it from the environment."""
+"""The WSGI application, built from what it needs; `api.wsgi` builds it from the environment.
+
+Source: docs/specification-notes.md#fencing-and-the-database-clock.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,19 @@ from api import bundle
 from api.auth.credentials import gate_of
 from api.auth.limits import FailureLimit, LiveSlots, PortionedLimit, live_limit
 from api.auth.visibility import Proof
-from api.http.background import Aside
-from api.http.circuit_breaker import Watch
+from api.http.background import BackgroundQueue
+from api.http.circuit_breaker import CircuitBreaker
 from api.http.endpoint import Guard
-from api.http.log_writer import Lines
+from api.http.log_writer import LogWriter
 from api.http.metrics import Metrics, SnapshotAges
 from api.http.middleware import Envelope, send_problem
-from api.http.request_middleware import Front
-from api.http.request_recorder import Records
-from api.http.response_cache import Repeats
+from api.http.request_middleware import RequestMiddleware
+from api.http.request_recorder import RequestRecorder
+from api.http.response_cache import ResponseCache
 from api.openapi import document
 from api.queries.published import Snapshots
 from api.queries.reader import LOOK_UP_TIMEOUT_MS, Reader
-from api.queries.triage import Desk
+from api.queries.triage import TriageService
 from api.resources import console
 from api.resources.explain import Explain
 from api.resources.freshness import Freshness
@@ -63,13 +66,13 @@ EXPOSED_HEADERS: Final = (
 
 
 def utc_now() -> datetime:
-    """Return the present instant: the clock that judges expiry and ages (R2a)."""
+    """Return the present instant: the clock that judges expiry and ages."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a process has around the application: its clocks, its access log, and where the processes' numbers meet.
+class AppDependencies:
+    """Dependencies of the application: clocks, access log, and the folder where processes add up their metrics.
 
     The watches over the two databases do nothing until somebody has them watch, and what is put aside waits until
     somebody does it. `triage` is an engine of the triage role; without one nobody can say anything of an item.
@@ -79,23 +82,25 @@ class Surroundings:
     timer: Callable[[], float] = time.monotonic
     log: Sink | None = None
     metrics_folder: Path | None = None
-    reader_watch: Watch = field(default_factory=Watch)
-    key_watch: Watch = field(default_factory=Watch)
-    aside: Aside = field(default_factory=Aside)
+    reader_watch: CircuitBreaker = field(default_factory=CircuitBreaker)
+    key_watch: CircuitBreaker = field(default_factory=CircuitBreaker)
+    aside: BackgroundQueue = field(default_factory=BackgroundQueue)
     triage: Engine | None = None
     schema_revision: str = SCHEMA_REVISION
 
 
-def create_app(reader: Engine, authenticator: Engine, settings: Settings, around: Surroundings | None = None) -> Front:
+def create_app(
+    reader: Engine, authenticator: Engine, settings: Settings, around: AppDependencies | None = None
+) -> RequestMiddleware:
     """Return the application. `reader` and `authenticator` are engines of those two roles."""
-    around = around or Surroundings()
+    around = around or AppDependencies()
     proof = Proof(READER_ROLE, around.timer)
     rows = Reader(reader, settings.live_timeout_ms, around.reader_watch, proof)
     look_ups = Reader(reader, LOOK_UP_TIMEOUT_MS, around.reader_watch, proof)
     gate = gate_of(authenticator, settings, around)
     limit = PortionedLimit(settings.rate_limit_snapshots)
     metrics = Metrics(around.metrics_folder)
-    records = Records(metrics, None if around.log is None else Lines(around.log, metrics.count_lost_lines))
+    records = RequestRecorder(metrics, None if around.log is None else LogWriter(around.log, metrics.count_lost_lines))
     app = _framework(settings)
     _add_service(app, Reader(reader, LOOK_UP_TIMEOUT_MS, around.reader_watch), settings, around)
     if settings.metrics:
@@ -105,8 +110,8 @@ def create_app(reader: Engine, authenticator: Engine, settings: Settings, around
     if settings.console:
         _add_console(app, Guard(gate, limit), settings)
     _add_triage(app, Guard(gate, limit), look_ups, around)
-    repeats = Repeats(limit, around.clock, around.timer)
-    return Front(app, repeats, records, in_flight=settings.api_threads)
+    repeats = ResponseCache(limit, around.clock, around.timer)
+    return RequestMiddleware(app, repeats, records, in_flight=settings.api_threads)
 
 
 def _framework(settings: Settings) -> Application:
@@ -120,7 +125,7 @@ def _framework(settings: Settings) -> Application:
     return app
 
 
-def _add_service(app: Application, rows: Reader, settings: Settings, around: Surroundings) -> None:
+def _add_service(app: Application, rows: Reader, settings: Settings, around: AppDependencies) -> None:
     app.add_route("/", Start(with_console=settings.console))
     app.add_route("/livez", Livez())
     app.add_route("/readyz", Readyz(rows, around.schema_revision, around.timer))
@@ -128,7 +133,7 @@ def _add_service(app: Application, rows: Reader, settings: Settings, around: Sur
     app.add_route("/openapi.json", Contract(contract))
 
 
-def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings, around: Surroundings) -> None:
+def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings, around: AppDependencies) -> None:
     # One is left for what is found by its key.
     slots = LiveSlots(max(1, min(settings.api_live_concurrency, settings.api_threads - 1)))
     by_status = StatusSummary(guard, rows, slots, exclude_synthetic=settings.exclude_synthetic)
@@ -142,12 +147,12 @@ def _add_live(app: Application, guard: Guard, rows: Reader, settings: Settings, 
     app.add_route(f"{PREFIX}/runs/{{run_id:path}}", run)
 
 
-def _add_triage(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
+def _add_triage(app: Application, guard: Guard, rows: Reader, around: AppDependencies) -> None:
     writer = None
     if around.triage is not None:
         proof = Proof(TRIAGE_ROLE, around.timer)
         writer = Reader(around.triage, LOOK_UP_TIMEOUT_MS, around.reader_watch, proof)
-    app.add_route(f"{PREFIX}/triage", Triage(guard, Desk(writer, rows), around.clock))
+    app.add_route(f"{PREFIX}/triage", Triage(guard, TriageService(writer, rows), around.clock))
 
 
 def _add_console(app: Application, guard: Guard, settings: Settings) -> None:
@@ -156,7 +161,7 @@ def _add_console(app: Application, guard: Guard, settings: Settings) -> None:
     app.add_route(f"{console.PATH}{{name:path}}", console.Console(bundle.load()))
 
 
-def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: Surroundings) -> None:
+def _add_snapshots(app: Application, guard: Guard, rows: Reader, around: AppDependencies) -> None:
     snapshots = Snapshots(rows, around.timer, around.clock)
     for definition in CATALOGUE.values():
         app.add_route(PREFIX + definition.route, SignalSnapshot(guard, snapshots, around.clock, definition))

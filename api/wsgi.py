@@ -1,4 +1,4 @@
-"""What a WSGI server loads: `granian --interface wsgi --factory api.wsgi:get_app`."""
+"""WSGI entry point: `granian --interface wsgi --factory api.wsgi:get_app`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.http import logs
 from api.http.log_writer import inherited
 from snapshots import settings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from api.http.request_middleware import Front
+    from api.http.request_middleware import RequestMiddleware
     from snapshots.database import Role
     from snapshots.settings import Settings
 
@@ -37,11 +37,11 @@ _POOL_SIZE: Final[Mapping[Role, int]] = {"reader": 256, "auth": 2, "triage": 2}
 _OF_NO_REQUEST: Final[Mapping[Role, int]] = {"auth": 1}
 
 
-def get_app() -> Front:
+def get_app() -> RequestMiddleware:
     """Return the application of this process, from its environment. Raises SettingsError by name."""
     configured = settings.load()
     logs.configure(configured.log_level, inherited(sys.stderr))
-    around = Surroundings(
+    around = AppDependencies(
         log=inherited(sys.stdout) if configured.access_log else None,
         metrics_folder=_metrics_folder(),
         triage=_triage_engine(configured),

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from api.app import Surroundings
+from api.app import AppDependencies
 from api.auth.credentials import gate_of
 from api.http import logs
 from api.http.problems import ProblemError
@@ -42,7 +42,7 @@ def get_app() -> ReceiverApp:
     engine = _engine(configured, "ingest", configured.ingest_threads, receiver.STATEMENT_TIMEOUT_S)
     # A statement of the assembler may take longer than one of a request.
     assembling = _engine(configured, "ingest", 1, assembler.STATEMENT_TIMEOUT_S)
-    around = Surroundings()
+    around = AppDependencies()
     keys = _engine(configured, "auth", 2, LOOK_UP_TIMEOUT_MS / 1000)
     authenticate = authenticator_of(keys, configured, around)
     around.aside.keep_working()
@@ -51,7 +51,7 @@ def get_app() -> ReceiverApp:
     return receiver.create_app(authenticate, engine, configured, metrics)
 
 
-def authenticator_of(keys: Engine, configured: Settings, around: Surroundings) -> Authenticator:
+def authenticator_of(keys: Engine, configured: Settings, around: AppDependencies) -> Authenticator:
     """Return the API's authentication for the receiver; `keys` is an engine of the role that looks up keys."""
     gate = gate_of(keys, configured, around)
 

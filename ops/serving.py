@@ -30,7 +30,7 @@ _ALLOCATOR_OPTIONS: Final = "narenas:1,lg_tcache_max:12,dirty_decay_ms:100,muzzy
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Where to listen, with how many processes, and threads in each."""
+    """Address to listen on, number of processes, and threads in each."""
 
     host: str
     port: int

@@ -1,4 +1,7 @@
-"""Who asks: the API key or the token of a request, its tenant and its capabilities (R31)."""
+"""Authentication: the API key or token of a request, its tenant and its capabilities.
+
+Source: docs/specification-notes.md#credentials-and-capabilities.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Who is said to have done what this caller does: the subject, with the credential that proved it."""
+        """Return the name for audit records: the subject, with the credential that proved it."""
         return f"{self.subject} ({self.key_id})" if self.subject else self.key_id
 
     def is_valid_at(self, now: datetime) -> bool:

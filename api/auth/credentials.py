@@ -1,4 +1,4 @@
-"""Which credentials the settings accept, put together for the application."""
+"""Authenticator of the application, built from the settings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from api.app import Surroundings
+    from api.app import AppDependencies
     from api.auth.tokens import Tokens
     from snapshots.settings import Settings
 
 
-def gate_of(authenticator: Engine, settings: Settings, around: Surroundings) -> Gate:
+def gate_of(authenticator: Engine, settings: Settings, around: AppDependencies) -> Gate:
     """Return the gate that takes API keys, tokens, or both.
 
     Raises SettingsError for a file of public keys that cannot be used.

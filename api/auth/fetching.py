@@ -29,7 +29,7 @@ _MAX_HEADER_BYTES: Final = 1 << 16
 
 
 class Document:
-    """What is at an https URL, or at http on loopback; its userinfo goes into a header and stays out of logs."""
+    """Document at an https URL, or http on loopback; its userinfo goes into a header and stays out of logs."""
 
     def __init__(self, url: str, timer: Callable[[], float]) -> None:
         """Take the URL, and the timer of the fetches, seconds."""
@@ -59,7 +59,7 @@ def bounded(file: IO[bytes]) -> bytes:
 
 
 class _Allowance:
-    """What a fetch may still take."""
+    """Time and size that a fetch may still take."""
 
     def __init__(self, timer: Callable[[], float]) -> None:
         self._timer = timer

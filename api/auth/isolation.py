@@ -1,4 +1,4 @@
-"""Whether the reader role could see another tenant's rows, whatever our own queries say."""
+"""Isolation check: the reader role must not see another tenant's rows, whatever our own queries say."""
 
 from __future__ import annotations
 

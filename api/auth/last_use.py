@@ -1,4 +1,4 @@
-"""When each key was last used: written down to the minute, and never at the expense of the request."""
+"""Last use of each key: recorded to the minute, and never in the request's own time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from api.http.background import Aside
-    from api.http.circuit_breaker import Watch
+    from api.http.background import BackgroundQueue
+    from api.http.circuit_breaker import CircuitBreaker
 
 #: A process writes once in so many seconds for each key.
 NOTED_TTL_S: Final = 60.0
@@ -44,7 +44,9 @@ where key_id = :key_id and (last_used_at is null or last_used_at < date_trunc('m
 class LastUse:
     """Writes `last_used_at` of keys, with the authenticator's right to that column alone."""
 
-    def __init__(self, engine: Engine, timer: Callable[[], float], watch: Watch, aside: Aside) -> None:
+    def __init__(
+        self, engine: Engine, timer: Callable[[], float], watch: CircuitBreaker, aside: BackgroundQueue
+    ) -> None:
         """Take an engine of the authenticator's role, what watches over its database, and who writes meanwhile."""
         self._aside = aside
         self._watch = watch

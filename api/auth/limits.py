@@ -1,4 +1,4 @@
-"""How much one key may ask: snapshot reads counted in this process, live queries over all of them.
+"""Rate limits per key: snapshot reads are counted in this process, live queries over all processes.
 
 Counting is the `limits` library's. A snapshot read takes a few microseconds, less than counting one does, so those are
 drawn from the counter in small portions and handed out from memory.
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Limit(Protocol):
-    """What bounds the requests of one key."""
+    """Bound on the requests of one key."""
 
     def check(self, key_id: str) -> None:
         """Count a request of `key_id`. Raises ProblemError (429) when it is one too many."""
@@ -126,7 +126,7 @@ class FailureLimit:
 
     @property
     def remembered(self) -> int:
-        """How many counts are kept: at most one per address and window of a minute."""
+        """Number of counts kept: at most one per address and window of a minute."""
         return len(self._storage.storage)
 
     def bounded(self, address: str, attempt: Callable[[], T | None]) -> T | None:

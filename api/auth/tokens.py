@@ -1,4 +1,7 @@
-"""JSON web tokens (RFC 7519) of one issuer: checked against its public keys, and what they say of the caller (R31)."""
+"""JSON web tokens (RFC 7519) of one issuer: checked against its public keys, and what they say of the caller.
+
+Source: docs/specification-notes.md#credentials-and-capabilities.
+"""
 
 from __future__ import annotations
 

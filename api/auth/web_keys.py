@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Source(Protocol):
-    """Where a set of keys is, how often to look there, and how soon again for a key id that is not known."""
+    """Location of a key set, its refresh period, and the shortest wait before an unknown key id is looked up again."""
 
     name: str
     period_s: float

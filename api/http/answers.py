@@ -27,7 +27,7 @@ Kind = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked, as far as it is written down: the template of the path, the method, the path, and who."""
+    """Request as the log records it: path template, method, path and key id."""
 
     route: str
     method: str

@@ -1,4 +1,4 @@
-"""What a process does aside: work that comes from answers, and that none of them waits for."""
+"""Bounded background queue, drained by one daemon thread: work that no response waits for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST: Final = 10_000
 _log = logging.getLogger(__name__)
 
 
-class Aside:
+class BackgroundQueue:
     """Work that waits, done one piece after the other once somebody has it done."""
 
     def __init__(self, most: int = MOST) -> None:

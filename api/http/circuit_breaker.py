@@ -32,7 +32,7 @@ def driver_connection(connection: SqlConnection) -> Connection:
     return cast("Connection", connection.connection.dbapi_connection)
 
 
-class Watch:
+class CircuitBreaker:
     """Watches over the reads of one database."""
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:

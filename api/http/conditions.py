@@ -1,4 +1,4 @@
-"""What a client holds already (RFC 9110, 13.1)."""
+"""Evaluation of `If-None-Match` (RFC 9110, 13.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of a request tell each other, under these names in its WSGI environment."""
+"""Names in the WSGI environment under which the layers of a request exchange values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPEATABLE: Final = "activity.repeatable"
 
 @dataclass(frozen=True, slots=True)
 class Repeatable:
-    """What a resource knows of its answer: the tag, when it goes stale, until when it may be repeated, and for whom.
+    """Properties of a repeatable response: its tag, when it goes stale, until when it may be repeated, and its caller.
 
     `until` is an instant of the caches' timer, seconds.
     """

@@ -1,4 +1,7 @@
-"""Cursors: where a page of the runs list ended, as opaque text that only fits the list it came from (R12)."""
+"""Cursors: where a page of the runs list ended, as opaque text that only fits the list it came from.
+
+Source: docs/specification-notes.md#runs-list.
+"""
 
 from __future__ import annotations
 

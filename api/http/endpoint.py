@@ -1,4 +1,4 @@
-"""What every endpoint of the API does before it answers: the key, the capability, the parameters."""
+"""Base of every endpoint: it checks the key, the capability and the parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What every request passes first: the gate, then the limit of its key."""
+    """First checks of a request: authentication, then the rate limit of its key."""
 
     gate: Gate
     limit: Limit

@@ -1,4 +1,4 @@
-"""Lines for somebody who may read slowly, or stop: whoever has something to write down never waits for that.
+"""LogWriter for somebody who may read slowly, or stop: whoever has something to write down never waits for that.
 
 They wait in memory, up to a bound, for a thread that writes them. A line is written whole, where several processes
 share a pipe too, and also if writing was interrupted in the middle of it.
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Where lines go. `piece` is how many bytes nobody else's can come between."""
+    """Destination of log lines. `piece` is the number of bytes that one write keeps together."""
 
     piece: int
 
@@ -62,7 +62,7 @@ def inherited(stream: TextIO | None) -> Descriptor | None:
     return None if stream is None else Descriptor(stream.fileno())
 
 
-class Lines:
+class LogWriter:
     """The lines that wait for a sink."""
 
     def __init__(self, sink: Sink, lose: Callable[[int], object], *, most: int = MAX_BYTES) -> None:

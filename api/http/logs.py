@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pythonjsonlogger.json import JsonFormatter
 
-from api.http.log_writer import Lines
+from api.http.log_writer import LogWriter
 
 if TYPE_CHECKING:
     from api.http.log_writer import Sink
@@ -23,13 +23,13 @@ FORMATTER: Final[dict[str, Any]] = {"()": "api.http.logs.formatter"}
 _MAX_BYTES: Final = 2**18
 
 
-class LinesHandler(logging.Handler):
+class LogWriterHandler(logging.Handler):
     """Hands events to lines, so that nobody who logs waits for the reader; says of those that were lost how many."""
 
     def __init__(self, sink: Sink) -> None:
         """Take where events go."""
         super().__init__()
-        self.lines = Lines(sink, self._lose, most=_MAX_BYTES)
+        self.lines = LogWriter(sink, self._lose, most=_MAX_BYTES)
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -70,8 +70,8 @@ def configure(level: str, sink: Sink | None = None) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def _patient(sink: Sink) -> LinesHandler:
-    handler = LinesHandler(sink)
+def _patient(sink: Sink) -> LogWriterHandler:
+    handler = LogWriterHandler(sink)
     handler.keep_writing()
     return handler
 

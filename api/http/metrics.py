@@ -58,7 +58,7 @@ class Metrics:
         )
         self._lost_lines = Counter(
             "activity_access_log_lines_lost",
-            "Lines of the access log that could not be written, or were too many to wait.",
+            "LogWriter of the access log that could not be written, or were too many to wait.",
             registry=self._registry,
         )
 

@@ -1,4 +1,4 @@
-"""What the framework does around each resource: it bounds the query string, and sends errors as problem documents."""
+"""Falcon middleware: it bounds the query string and sends errors as problem documents."""
 
 from __future__ import annotations
 

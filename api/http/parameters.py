@@ -1,4 +1,7 @@
-"""The query string: what may be named, how often, and what it must look like."""
+"""The query string: what may be named, how often, and what it must look like.
+
+Source: docs/specification-notes.md#rejected-parameters.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Query:
     """The parameters of one request. Every method raises ProblemError (400) that names the parameter at fault."""
 
     def __init__(self, params: Mapping[str, str | list[str]], allowed: Collection[str]) -> None:
-        """Take the decoded parameters; refuse `tenant_id`, whose place is the key (R31), and names not in `allowed`."""
+        """Take the decoded parameters; refuse `tenant_id`, whose place is the key, and names not in `allowed`."""
         if "tenant_id" in params:
             raise ProblemError(400, "tenant_id_rejected", "tenant_id: the API key names the tenant; leave it out")
         for name in params:

@@ -1,4 +1,7 @@
-"""Problem documents (RFC 9457): the one shape of every error, and the one place that maps errors to it (R9)."""
+"""Problem documents (RFC 9457): the one shape of every error, and the one place that maps errors to it.
+
+Source: docs/specification-notes.md#problem-documents.
+"""
 
 from __future__ import annotations
 

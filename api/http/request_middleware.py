@@ -1,4 +1,4 @@
-"""What surrounds the application: each request gets a name, a bound, shared headers and a line in the log."""
+"""Outer WSGI middleware: request id, concurrency limit, response cache, shared headers and access log."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
     from api.http.answers import Headers
-    from api.http.request_recorder import Records
-    from api.http.response_cache import Repeats
+    from api.http.request_recorder import RequestRecorder
+    from api.http.response_cache import ResponseCache
 
 #: A request waits so long at most for others to be answered, seconds.
 WAIT_S: Final = 0.5
@@ -33,10 +33,12 @@ _ALWAYS: Final = frozenset({"/livez", "/metrics"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Front:
+class RequestMiddleware:
     """The outermost layer: a WSGI application around another."""
 
-    def __init__(self, application: WSGIApplication, repeats: Repeats, records: Records, *, in_flight: int) -> None:
+    def __init__(
+        self, application: WSGIApplication, repeats: ResponseCache, records: RequestRecorder, *, in_flight: int
+    ) -> None:
         """Take how many requests may be answered at a time; one more waits a moment, then gets a 503."""
         self._application = application
         self._repeats = repeats

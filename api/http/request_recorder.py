@@ -1,4 +1,4 @@
-"""What is written down of each answer: a line of JSON in the access log, and a number in the metrics.
+"""Recorder of responses: a line of JSON in the access log, and counts in the metrics.
 
 Both are noted as they come and worked off many at a time, which takes a fraction of the time that each by itself would.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from api.http.answers import Answer, Kind
-    from api.http.log_writer import Lines
+    from api.http.log_writer import LogWriter
     from api.http.metrics import Metrics
 
 #: Answers are worked off together: so many, or those of so long (seconds).
@@ -30,10 +30,10 @@ Note = tuple[float, float, str, "Answer"]
 _log = logging.getLogger(__name__)
 
 
-class Records:
+class RequestRecorder:
     """The access log and the metrics of a process."""
 
-    def __init__(self, metrics: Metrics, log: Lines | None) -> None:
+    def __init__(self, metrics: Metrics, log: LogWriter | None) -> None:
         """Take the lines of the log, None for none."""
         self._metrics = metrics
         self.log = log

@@ -49,7 +49,7 @@ class _Kept:
     weight: int
 
 
-class Repeats:
+class ResponseCache:
     """The answers that may be repeated."""
 
     def __init__(

@@ -1,4 +1,7 @@
-"""Values as JSON (R4a): timestamps with six fraction digits and `Z`, numbers without padding, never NaN."""
+"""Values as JSON: timestamps with six fraction digits and `Z`, numbers without padding, never NaN.
+
+Source: docs/specification-notes.md#numbers-and-rounding, docs/specification-notes.md#utc.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _INSTANT_FORMAT: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 def instant_text(column: ColumnElement[datetime]) -> ColumnElement[str | None]:
     """Return `column` as text, formatted by the database: the driver cannot hold every timestamp that it can.
 
-    Naive columns hold UTC (R4); an infinite timestamp reads NULL.
+    Naive columns hold UTC; an infinite timestamp reads NULL.
     """
     return func.to_char(column, _INSTANT_FORMAT, type_=Text)
 

@@ -1,4 +1,4 @@
-"""What the signals say beside the definition: members that are absent where ACTIVITY_EXTRAS=false."""
+"""Schemas of the extra fields: members that are absent where ACTIVITY_EXTRAS=false."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CYCLE: Final = record(
         "repeats": integer("How often it comes in a row.", minimum=3),
         "skills": array(_SKILL, "The sequence, as it first comes."),
     },
-    description="The longest sequence of 2 to 5 skills that comes at least three times in a row (R17).",
+    description="The longest sequence of 2 to 5 skills that comes at least three times in a row.",
 )
 #: Of an entry and of each of its runs.
 PATTERN_EXTRAS: Final[dict[str, Schema]] = {
@@ -75,7 +75,7 @@ ROBUST: Final = record(
         "verdict": one_of(VERDICTS),
         "reason": one_of(REASONS),
     },
-    description="The verdict on the log scale (R22), beside the definition's.",
+    description="The verdict on the log scale, beside the z rule's.",
 )
 AGENT_EXTRAS: Final[dict[str, Schema]] = {
     "robust": named("RobustVerdict"),

@@ -43,7 +43,7 @@ def _choices(name: str, known: tuple[str, ...]) -> dict[str, Any]:
 
 _FINGERPRINT: Final = text(pattern="^[0-9a-f]{32}$")
 
-AS_OF: Final = _instant("as_of", "Answer with the kept version of this instant (R30), which is not in the future.")
+AS_OF: Final = _instant("as_of", "Answer with the kept version of this instant, which is not in the future.")
 SNOOZED: Final = query(
     "snoozed", one_of(SNOOZED_CHOICES) | {"default": "show"}, "`hide` takes snoozed items out before the limit."
 )

@@ -32,7 +32,7 @@ STEP: Final = record(
         "retry_count": nullable(_WHOLE),
         "cost_cents": nullable(number("US cents.")),
         "timestamp": nullable(moment()),
-        "is_slow": boolean("Above the threshold of slow steps (R13)."),
+        "is_slow": boolean("Above the threshold of slow steps."),
     }
 )
 RUN_SIGNALS: Final = record(

@@ -29,7 +29,7 @@ from snapshots.signals import SIGNALS
 _RUN_ID: Final = text("The run.", examples=["run_7f3a"])
 _MONEY: Final = number("US dollars.")
 _WINDOW: Final = record({"start": moment(), "end": moment()}, description="Both bounds are inclusive.")
-_PARAMETERS: Final = record({}, closed=False, description="What the snapshot was computed with (R13).")
+_PARAMETERS: Final = record({}, closed=False, description="What the snapshot was computed with.")
 
 SNAPSHOT: Final = record(
     {
@@ -67,14 +67,14 @@ PATTERN_RUN: Final = record(
         "avg_duration_ms",
         *extras.PATTERN_EXTRAS,
     ),
-    description="The columns of the pattern's query (R14).",
+    description="The columns of the pattern's query.",
 )
 PATTERN: Final = record(
     {
         "pattern_type": one_of(PATTERN_TYPES),
         "run_ids": array(_RUN_ID, "Strongest first."),
         "count": integer("Number of run_ids.", minimum=1),
-        "confidence": number("R15.", minimum=0.5, maximum=1),
+        "confidence": number("Strength of the evidence, from 0.5 to 1; not a probability.", minimum=0.5, maximum=1),
         "details": record(
             {
                 "skill_id": nullable(text()),
@@ -119,8 +119,8 @@ PATTERNS: Final = record(
 
 AGENT_COST: Final = record(
     {
-        "agent_id": text("`unknown` for the runs of no agent (R10)."),
-        "current_cost_usd": number("Mean cost per run of the current day, US dollars (R19)."),
+        "agent_id": text("`unknown` for the runs of no agent."),
+        "current_cost_usd": number("Mean cost per run of the current day, US dollars."),
         "baseline_avg_usd": nullable(_MONEY),
         "baseline_p95_usd": nullable(_MONEY),
         "z_score": number(),
@@ -144,7 +144,7 @@ COST_ANALYSIS: Final = record(
                 "baseline_start": moment(),
                 "baseline_end": moment(),
             },
-            description="The spec's two names, and the exact bounds (R20).",
+            description="The two names of the specification, and the exact bounds.",
         ),
         "agents": array(named("AgentCost"), "By z_score, descending."),
         "total_anomalies": integer(),
@@ -182,10 +182,10 @@ ATTENTION_ITEM: Final = record(
 ATTENTION_QUEUE: Final = record(
     {
         "queue": array(named("AttentionItem"), "By attention_score, descending."),
-        "total_attention_items": integer("All runs that qualify, shown or not (R23)."),
+        "total_attention_items": integer("All runs that qualify, shown or not."),
         "abandoned_items": integer(),
         "weights_version": text(),
-        "generated_at": moment("The instant that the scores were computed for (R26)."),
+        "generated_at": moment("The instant that the scores were computed for."),
         "parameters": _PARAMETERS,
         **extras.QUEUE_EXTRAS,
         **movement.LIST_EXTRAS,
@@ -199,10 +199,10 @@ STATUS_SUMMARY: Final = record(
         "tenant_id": text(),
         "window": record({"started_after": nullable(moment()), "started_before": nullable(moment())}),
         "summary": {
-            **record({}, closed=False, description="COMPLETED runs per status; the four usual ones always (R6)."),
+            **record({}, closed=False, description="COMPLETED runs per status; the four usual ones always."),
             "additionalProperties": integer(),
         },
-        "near_threshold_count": integer("Those at NEAR_THRESHOLD or AT_RISK (R7)."),
+        "near_threshold_count": integer("Those at NEAR_THRESHOLD or AT_RISK."),
         "total": integer(),
     }
 )
@@ -211,7 +211,7 @@ DIMENSION_COUNTS: Final = record(
         "dimension": one_of(sorted(ALLOWED_DIMENSIONS)),
         "state": one_of(STATES),
         "buckets": array(record({"key": text(), "count": integer(minimum=1)}), maxItems=SHOWN_BUCKETS),
-        "total_runs": integer("All runs in scope, shown or not (R11)."),
+        "total_runs": integer("All runs in scope, shown or not."),
         "other_runs": integer(),
     }
 )

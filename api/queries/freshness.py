@@ -1,4 +1,4 @@
-"""How old each signal is for a tenant, when it is refreshed next, and how its last attempt ended."""
+"""Freshness of each signal for a tenant: its age, its next refresh and its last attempt."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What stands beside a stored item when it is read: its fingerprint, its movement and its triage.
+"""Item annotations: fingerprint, movement and triage, added to a stored item when it is read.
 
 The stored texts are joined, never parsed: an item is a JSON object, and what it carries is put before its last brace.
+Source: docs/specification-notes.md#content-and-confirmation.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _NOTHING: Final = ("open", "null")
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
-    """What a list's items carry. `marks` and `entered` are in the order of the items, `refreshes` counts the slot's.
+class ItemAnnotations:
+    """Annotations of a list's items. `marks` and `entered` are in the items' order, `refreshes` counts the slot's.
 
     `day` maps fingerprints to their movement since 24 hours ago, where there was any; `departed` and `left` are what
     left with this version and in 24 hours, as JSON. `triage` maps fingerprints to a state and the member as JSON.
@@ -65,14 +66,14 @@ class Overlay:
         return f'"movement":{{"left_since_previous":{self.departed},"left_24h":{self.left}}}'
 
     def tag(self) -> str:
-        """Return what differs when the overlay does, the count of refreshes aside, which moves with each (R27)."""
+        """Return what differs when the overlay does, the count of refreshes aside, which moves with each."""
         return f"{sorted(self.day.items())}{self.left}{sorted(self.triage.items())}"
 
 
-def of(row: Row[Any]) -> Overlay | None:
+def of(row: Row[Any]) -> ItemAnnotations | None:
     """Return the overlay of a row of `signals.present_snapshot`; None where nothing was recorded."""
     if row.marks is None:
         return None
-    return Overlay(
+    return ItemAnnotations(
         row.marks, row.entered, row.refreshes, row.departed, row.left_24h, row.since_24h or {}, row.triage or {}
     )

@@ -1,4 +1,8 @@
-"""Published snapshots: one look-up each, remembered for a moment, sent as they are stored (R27, R28)."""
+"""Published snapshots: one look-up each, remembered for a moment, sent as they are stored.
+
+Source: docs/specification-notes.md#etag-and-age-headers, docs/specification-notes.md#unready-and-empty-snapshots,
+docs/specification-notes.md#kept-versions.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,7 @@ _PRESENT: Final = _present()
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a tenant is served for a signal: its own content, or the empty one of the slot (version 0).
+    """Snapshot that a tenant is served: its own content, or the empty one of its slot (version 0).
 
     `items` are those that are stored apart, and `lengths` cuts the others out of the content; `extras` is what they
     carry beside. `read_at` is when it was read, by the caches' timer, seconds.
@@ -94,7 +98,7 @@ class Published:
     identity: str
     signal: str = "attention"
     lengths: tuple[int, ...] = ()
-    extras: item_annotations.Overlay | None = None
+    extras: item_annotations.ItemAnnotations | None = None
     read_at: float = 0.0
 
     @property
@@ -121,7 +125,7 @@ class Published:
         return f"{head}{listed}{tail[:-1]},{self.extras.member()}{counted}}}"
 
     def etag(self, limit: int = DEFAULT_LIMIT, *, hides: bool = False) -> str:
-        """Return the opaque tag: it names the content, whatever instant last confirmed it (R27)."""
+        """Return the opaque tag: it names the content, whatever instant last confirmed it."""
         hidden = "-hidden" if hides else ""
         return f"{self.provenance.version}-{self.provenance.rule_version}-{limit}-{self.identity}{hidden}"
 
@@ -149,7 +153,7 @@ class Snapshots:
     def find(self, tenant_id: str, signal: str, wanted: int = ALL_ITEMS) -> Published:
         """Return what `tenant_id` is served for `signal`, with the first `wanted` items of a queue at least.
 
-        Raises ProblemError (503 `snapshot_not_ready`) when the signal was never computed (R28).
+        Raises ProblemError (503 `snapshot_not_ready`) when the signal was never computed.
         """
         shown = FEW_ITEMS if wanted <= FEW_ITEMS and signal == "attention" else ALL_ITEMS
         kept = self._cache.get((tenant_id, signal, shown))
@@ -164,7 +168,7 @@ class Snapshots:
         raise _not_ready(signal)
 
     def kept(self, tenant_id: str, signal: str, as_of: datetime) -> Published:
-        """Return the newest kept version of `as_of` or before (R30).
+        """Return the newest kept version of `as_of` or before.
 
         Raises ProblemError (404 `snapshot_not_kept`) when there is none, or retention has dropped it.
         """
@@ -174,7 +178,7 @@ class Snapshots:
 
 
 def _kept_statement(tenant_id: str, signal: str, as_of: datetime) -> Select[*tuple[Any, ...]]:
-    """Return the version that was current at `as_of`, be it still current or kept (unchanged scores are not, R27)."""
+    """Return the version that was current at `as_of`, be it still current or kept (unchanged scores are not)."""
     names = ("version", "content", "items", "window_json", "as_of", "computed_at", "rule_version")
     versions = union_all(
         *(
@@ -250,7 +254,7 @@ def _of_tenant(row: Row[Any]) -> Provenance:
     is_failing = row.failing_since is not None and row.failing_since < row.slot_verified_at
     moves = confirmed is not None and window is not None
     return Provenance(
-        # Confirmation moves the instant of what has a window; scores hold for the instant they were computed for (R27).
+        # Confirmation moves the instant of what has a window; scores hold for the instant they were computed for.
         as_of=max(row.as_of, confirmed) if moves else row.as_of,
         computed_at=row.computed_at,
         version=row.version,

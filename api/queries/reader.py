@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from api.http.circuit_breaker import Watch, driver_connection
+from api.http.circuit_breaker import CircuitBreaker, driver_connection
 from snapshots.errors import sqlstate
 from snapshots.sessions import LOCAL_PINS
 from snapshots.source import TENANT_SETTING
@@ -40,7 +40,7 @@ _PREFIX: Final = (
 
 
 class _Scope(NamedTuple):
-    """What goes ahead of a statement: the values of the settings, and the proof where one is due."""
+    """Return the text that goes ahead of a statement: settings, and the proof of visibility where one is due."""
 
     settings: Mapping[str, str]
     proof: str
@@ -49,7 +49,9 @@ class _Scope(NamedTuple):
 class Reader:
     """Runs statements through an engine, each under its tenant and a statement_timeout of `timeout_ms`."""
 
-    def __init__(self, engine: Engine, timeout_ms: int, watch: Watch | None = None, proof: Proof | None = None) -> None:
+    def __init__(
+        self, engine: Engine, timeout_ms: int, watch: CircuitBreaker | None = None, proof: Proof | None = None
+    ) -> None:
         """Take the engine: one that commits by itself spares each read two round trips. Others may use it too.
 
         `watch` ends reads whose server has not even said that their time is up. `proof` goes ahead of a read when it
@@ -58,7 +60,7 @@ class Reader:
         self._proof = proof
         self._engine = engine.execution_options()
         self._timeout_ms = timeout_ms
-        self._watch = watch or Watch()
+        self._watch = watch or CircuitBreaker()
         self._patience_s = timeout_ms / 1000 + GRACE_S
         event.listen(self._engine, "before_cursor_execute", _scoped, retval=True)
 

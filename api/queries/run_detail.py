@@ -1,4 +1,7 @@
-"""One run: its traces, its steps a page at a time, and the signals that it appears in."""
+"""One run: its traces, its steps a page at a time, and the signals that it appears in.
+
+Source: docs/specification-notes.md#numbers-and-rounding.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 500
 #: More traces are counted, not listed.
 MAX_TRACES: Final = 100
-#: Costs print with this many decimals (R4a).
+#: Costs print with this many decimals.
 _MONEY_DECIMALS: Final = 8
 _INDEX: Final = re.compile(r"-?\d{1,10}", re.ASCII)
 
@@ -146,7 +149,7 @@ class RunDetail:
             "duration_ms": duration,
             "cost_cents": _money(row.cost_cents),
             "timestamp": row.timestamp,
-            # A duration that is not finite is no evidence (R4a).
+            # A duration that is not finite is no evidence.
             "is_slow": duration is not None and duration > self.slow_step_ms,
         }
 

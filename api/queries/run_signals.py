@@ -1,4 +1,8 @@
-"""The signals that a run appears in, and why: its rows among the published items."""
+"""The signals that a run appears in, and why: its rows among the published items.
+
+Source: docs/specification-notes.md#credentials-and-capabilities, docs/specification-notes.md#numbers-and-rounding,
+docs/specification-notes.md#unready-and-empty-snapshots, docs/specification-notes.md#content-and-confirmation.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +22,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, FromClause, Row, Table
 
-#: The capability that each signal asks for, here as at its own endpoint (R31).
+#: The capability that each signal asks for, here as at its own endpoint.
 CAPABILITIES: Final = {signal: CATALOGUE[signal].capability for signal in ("patterns", "attention", "cost")}
-#: The order of the spec, and of the patterns endpoint (R14).
+#: The order of the patterns endpoint (docs/specification-notes.md#pattern-entries).
 PATTERN_TYPES: Final = tuple(CATALOGUE["patterns"].kinds)
 
 _PATTERN_COLUMNS: Final = (
@@ -34,7 +38,7 @@ _PATTERN_COLUMNS: Final = (
     "loop_depth",
     "slow_step_count",
 )
-#: Decimals of what is rounded (R4a).
+#: Decimals of what is rounded.
 _MONEY: Final = 8
 _SCORE: Final = 6
 _AVERAGE: Final = 4
@@ -55,7 +59,7 @@ def columns(run: FromClause, signals: Collection[str]) -> list[ColumnElement[Any
 def body(row: Row[Any], signals: Collection[str]) -> dict[str, object]:
     """Return `signals` from the columns of a row: None for a signal that is withheld.
 
-    `as_of` is None for one that was never computed for the tenant (R28).
+    `as_of` is None for one that was never computed for the tenant.
     """
     values = row._mapping  # noqa: SLF001  # public API of SQLAlchemy, despite the underscore
     says: dict[str, object] = {name: values[f"signal_{name}"] if name in signals else None for name in CAPABILITIES}
@@ -105,7 +109,7 @@ def _cost(run: FromClause) -> ColumnElement[Any]:
 
 
 def _as_of(run: FromClause, signal: str) -> ColumnElement[Any]:
-    """Return the instant that the tenant's items of `signal` answer for (R27), NULL when there is none."""
+    """Return the instant that the tenant's items of `signal` answer for, NULL when there is none."""
     of_tenant = and_(snapshot.c.signal == freshness.c.signal, snapshot.c.tenant_id == run.c.tenant_id)
     slot = freshness.c.slot == func.signals.slot_of(run.c.tenant_id)
     # A refresh that confirms the content moves the instant of what has a window, and of nothing else.

@@ -1,4 +1,8 @@
-"""The runs list (R12): filters, a total order, and pages that start where the last one ended."""
+"""The runs list: filters, a total order, and pages that start where the last one ended.
+
+Source: docs/specification-notes.md#runs-list, docs/specification-notes.md#numbers-and-rounding,
+docs/specification-notes.md#utc, docs/specification-notes.md#optional-filters.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 SORTS: Final = ("started_at", "completed_at", "duration_ms", "estimated_cost_usd")
 ORDERS: Final = ("desc", "asc")
-#: Money prints with this many decimals (R4a).
+#: Money prints with this many decimals.
 _MONEY_DECIMALS: Final = 8
 
 #: The filters that may repeat, with the values that each knows; none where any text is a value.
@@ -105,7 +109,7 @@ class RunList:
 
     @property
     def fingerprint(self) -> str:
-        """What a cursor of this list must carry: the same for the same filters, in whatever order their values come."""
+        """Return the fingerprint of the filters that a cursor must carry; the order of their values does not matter."""
         filters = {name: sorted(value) if isinstance(value, list) else value for name, value in self.filters.items()}
         return fingerprint(self.tenant_id, filters, self.sort, self.descending)
 
@@ -184,7 +188,7 @@ def item(row: Row[Any]) -> dict[str, object]:
 def as_written(value: str) -> ColumnElement[Any]:
     """Return `value` for PostgreSQL to read as the type of the column that it is compared with.
 
-    A host's timestamps may be naive (R4). PostgreSQL does not take the comparison of one with an aware value for
+    A host's timestamps may be naive. PostgreSQL does not take the comparison of one with an aware value for
     leakproof, and so keeps it out of a barrier view and of the index behind it.
     """
     return literal(value, Text)
@@ -195,7 +199,7 @@ def _run_id(rows: FromClause) -> ColumnElement[str]:
 
 
 def _filters(query: Query) -> dict[str, object]:
-    """Return the filters that are present, by name; these alone reach the WHERE clause (R5)."""
+    """Return the filters that are present, by name; these alone reach the WHERE clause."""
     filters: dict[str, object] = {
         "state": query.choice("state", STATES),
         "project_id": query.text("project_id"),

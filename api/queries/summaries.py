@@ -1,4 +1,8 @@
-"""The live summaries: runs by status (R6 to R8) and by dimension (R9 to R11)."""
+"""Live summaries: runs by status (docs/specification-notes.md#status-summary) and by dimension.
+
+Source: docs/specification-notes.md#near-threshold-count, docs/specification-notes.md#missing-keys-are-unknown,
+docs/specification-notes.md#optional-filters.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ if TYPE_CHECKING:
 
 STATES: Final = ("LIVE", "COMPLETED")
 ALLOWED_DIMENSIONS: Final = frozenset({"provider_type", "source", "agent_id"})
-#: What counts as near a threshold; VIOLATED is past it (R7).
+#: What counts as near a threshold; VIOLATED is past it.
 NEAR_THRESHOLD_LEVELS: Final = ("AT_RISK", "NEAR_THRESHOLD")
-#: The statuses that a summary always names (R6).
+#: The statuses that a summary always names.
 USUAL_STATUSES: Final = ("succeeded", "failed", "aborted", "retry")
 SHOWN_BUCKETS: Final = 20
-#: Where NULL keys are counted (R6, R10).
+#: Where NULL keys are counted.
 UNKNOWN: Final = "unknown"
 
 STATUS_PARAMETERS: Final = frozenset({"project_id", "started_after", "started_before"})
@@ -124,7 +128,7 @@ class DimensionScope:
 
 
 def check_dimension(received: str | None) -> str:
-    """Return `received` when it is a dimension. Raises ProblemError (400) with the spec's members (R9)."""
+    """Return `received` if it is a dimension, else raise ProblemError (docs/specification-notes.md#dimensions)."""
     if received in ALLOWED_DIMENSIONS:
         return str(received)
     allowed = sorted(ALLOWED_DIMENSIONS)
@@ -135,7 +139,7 @@ def check_dimension(received: str | None) -> str:
 def _conditions(
     tenant_id: str, state: str, project_id: str | None, *, exclude_synthetic: bool
 ) -> list[ColumnElement[bool]]:
-    """Return the predicates that are present, so that the planner sees no other (R5).
+    """Return the predicates that are present, so that the planner sees no other.
 
     The view carries the tenant predicate too; here it stands for the day that a view is changed.
     """

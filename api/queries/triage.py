@@ -1,4 +1,4 @@
-"""What a tenant's people say of items: acknowledge, snooze, expect, reopen; written once, and read back.
+"""Triage decisions: acknowledge, snooze, expect and reopen, recorded once and read back.
 
 The writer role may add events for the tenant that the transaction names, and nothing else (docs/triage.md).
 """
@@ -52,7 +52,7 @@ _SPANS: Final = {"snooze": "15 minutes to 24 hours from now", "expect": "15 minu
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is said of an item; `until` is None for what has no end."""
+    """Triage decision on an item; `until` is None where it has no end."""
 
     fingerprint: str
     action: str
@@ -92,8 +92,8 @@ class Decision:
         return {"state": STATES[self.action], **words, "actor": actor, "at": at}
 
 
-class Desk:
-    """Where decisions are written down and looked up."""
+class TriageService:
+    """Triage service: it records decisions and looks them up."""
 
     def __init__(self, writer: Reader | None, reader: Reader) -> None:
         """Take a writer with the triage role, if there is one, and a reader with the reader's."""

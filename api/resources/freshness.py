@@ -1,4 +1,7 @@
-"""GET /api/v1/activity/freshness: how old each signal is."""
+"""GET /api/v1/activity/freshness: how old each signal is.
+
+Source: docs/specification-notes.md#credentials-and-capabilities.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Freshness(Endpoint):
-    """The ages of all signals; any valid key may ask (R31)."""
+    """The ages of all signals; any valid key may ask."""
 
     def __init__(self, guard: Guard, reader: Reader, clock: Callable[[], datetime]) -> None:
         """Take the reader of our tables, and the clock that judges ages."""

@@ -1,4 +1,7 @@
-"""The live endpoints: counted or listed when asked."""
+"""The live endpoints: counted or listed when asked.
+
+Source: docs/specification-notes.md#synthetic-runs.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class StatusSummary(LiveEndpoint):
     """GET /api/v1/activity/summary/by-status."""
 
     def __init__(self, guard: Guard, reader: Reader, slots: LiveSlots, *, exclude_synthetic: bool) -> None:
-        """Take the reader of live rows, and whether this deployment counts synthetic runs (R32)."""
+        """Take the reader of live rows, and whether this deployment counts synthetic runs."""
         super().__init__(guard, "activity.summary_by_status", summaries.STATUS_PARAMETERS, slots)
         self._reader = reader
         self._exclude_synthetic = exclude_synthetic
@@ -59,7 +62,7 @@ class RunsByDimension(LiveEndpoint):
     """GET /api/v1/activity/runs/by-dimension."""
 
     def __init__(self, guard: Guard, reader: Reader, slots: LiveSlots, *, exclude_synthetic: bool) -> None:
-        """Take the reader of live rows, and whether this deployment counts synthetic runs (R32)."""
+        """Take the reader of live rows, and whether this deployment counts synthetic runs."""
         super().__init__(guard, "activity.runs_by_dimension", summaries.DIMENSION_PARAMETERS, slots)
         self._reader = reader
         self._exclude_synthetic = exclude_synthetic

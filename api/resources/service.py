@@ -1,4 +1,7 @@
-"""What needs no key: the start page, and whether this process lives and can serve."""
+"""Resources without a key: the start page, liveness, readiness, metrics and the OpenAPI document.
+
+Source: docs/specification-notes.md#etag-and-age-headers.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
 
     from api.http.metrics import Metrics, SnapshotAges
-    from api.http.request_recorder import Records
+    from api.http.request_recorder import RequestRecorder
     from api.queries.reader import Reader
 
 #: Unauthenticated requests reach the database at most this often, whatever it says.
@@ -97,7 +100,7 @@ class Readyz:
     """GET /readyz: the schema is whole, at the revision that we need, and shows the reader role one tenant."""
 
     def __init__(self, reader: Reader, schema_revision: str, timer: Callable[[], float]) -> None:
-        """Take the revision that the database must be at; the age of snapshots plays no part (R27)."""
+        """Take the revision that the database must be at; the age of snapshots plays no part."""
         self._reader = reader
         self._needed = schema_revision
         self._seen: ShortCache[str | Exception] = ShortCache(1, _READY_TTL_S, timer=timer)
@@ -157,7 +160,7 @@ class Contract:
 class Numbers:
     """GET /metrics: the numbers of this installation's API, for Prometheus."""
 
-    def __init__(self, metrics: Metrics, ages: SnapshotAges, records: Records) -> None:
+    def __init__(self, metrics: Metrics, ages: SnapshotAges, records: RequestRecorder) -> None:
         """Take the numbers kept, those that are read when asked, and those that are not worked off yet."""
         self._metrics = metrics
         self._records = records

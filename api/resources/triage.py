@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from api.auth.authentication import Caller
     from api.http.endpoint import Guard
-    from api.queries.triage import Desk
+    from api.queries.triage import TriageService
 
 CAPABILITY: Final = "activity.triage"
 _IDEMPOTENCY: Final = "Idempotency-Key"
@@ -30,7 +30,7 @@ _IDEMPOTENCY: Final = "Idempotency-Key"
 class Triage(Endpoint):
     """GET and POST /api/v1/activity/triage."""
 
-    def __init__(self, guard: Guard, desk: Desk, clock: Callable[[], datetime]) -> None:
+    def __init__(self, guard: Guard, desk: TriageService, clock: Callable[[], datetime]) -> None:
         """Take the desk, and the clock that decisions begin at."""
         super().__init__(guard, CAPABILITY, frozenset({"fingerprint"}))
         self._desk = desk

@@ -1,4 +1,4 @@
-"""How ages are spread over slots and over tenants, seconds."""
+"""Distribution of ages over slots and over tenants, seconds."""
 
 from __future__ import annotations
 

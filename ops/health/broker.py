@@ -1,4 +1,4 @@
-"""What the broker tells of the system's health: queues, the lock of the active beat, and which workers answer."""
+"""Health of the broker: queues, the lock of the active beat, and the workers that answer."""
 
 from __future__ import annotations
 

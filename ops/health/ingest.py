@@ -1,4 +1,4 @@
-"""What PostgreSQL tells of the traces that are taken in: whether they come, and whether they are written."""
+"""Health of ingest: whether traces arrive, and whether they are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What PostgreSQL tells of the system's health: freshness, the ledger of refreshes, change marks, quarantine."""
+"""Health as PostgreSQL states it: freshness, the ledger of refreshes, change events, quarantine.
+
+Source: docs/specification-notes.md#rescoring, docs/specification-notes.md#fencing-and-the-database-clock.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,7 @@ def read(conn: Connection, settings: Settings, tenants: Crowds) -> DatabaseHealt
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """What was read for all signals at once, at the instant `now` of the database's clock."""
+    """Rows read for all signals at once, at the instant `now` of the database's clock."""
 
     now: datetime
     slots: Mapping[str, Sequence[Row[Any]]]
@@ -170,7 +173,7 @@ def _spreads(name: str, story: _Story, column: str) -> dict[str, Spread]:
 
 
 def _scored(conn: Connection, name: str, now: datetime) -> dict[str, Spread]:
-    """Return the ages of the queues' scores, which hold for their own instant and not for the slot's (R26)."""
+    """Return the ages of the queues' scores, which hold for their own instant and not for the slot's."""
     if not SIGNAL_RULES[name].moves_with_clock:
         return {}
     instants = conn.execute(_SCORED, {"signal": name}).scalar_one()
@@ -202,7 +205,7 @@ def _compared(conn: Connection, now: datetime, look_back_s: int) -> dict[str, Co
 
 
 def _ahead(conn: Connection, now: datetime) -> frozenset[str]:
-    """Return the signals whose ledger knows an instant that has not come yet: the clock was set back (R2a)."""
+    """Return the signals whose ledger knows an instant that has not come yet: the clock was set back."""
     is_ahead = or_(refresh.c.requested_at > now, refresh.c.as_of > now)
     recent = refresh.c.requested_at > now - timedelta(seconds=_LOOK_BACK_S)
     return frozenset(conn.execute(select(refresh.c.signal).distinct().where(recent, is_ahead)).scalars())

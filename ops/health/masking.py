@@ -38,7 +38,7 @@ _BETWEEN: Final = "\0"
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """What is known to be secret, and the names of tenants; a tenant has one pseudonym here, and another the next time.
+    """Known secrets and tenant names; a tenant has one pseudonym per instance.
 
     The salt is thrown away with the object, so that nobody can try names out.
     """

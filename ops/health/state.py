@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How ages are spread: three quantiles by nearest rank, and the greatest."""
+    """Distribution of ages: three quantiles by nearest rank, and the greatest."""
 
     p50: float
     p95: float
@@ -151,7 +151,7 @@ class IngestHealth:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseHealth:
-    """What PostgreSQL tells; `ingest` is None where no traces are taken in.
+    """State as PostgreSQL reports it; `ingest` is None where no traces are ingested.
 
     `schema_faults` names the parts of schema signals that are missing or differ; nothing at an older revision.
     """
@@ -187,7 +187,7 @@ class QueueHealth:
 
 @dataclass(frozen=True, slots=True)
 class BrokerHealth:
-    """What the broker tells; `unacked` are messages that workers have taken and not finished.
+    """State as the broker reports it; `unacked` are messages that workers have taken and not finished.
 
     `beat_lock_s` is what is left of the active beat's lock, None when nobody holds it. `evicts` is the policy by which
     the broker drops keys. One that `refuses` is there, and takes another password or lets this user do too little.

@@ -1,4 +1,4 @@
-"""What a person who helps from afar needs to know of an installation, section by section.
+"""Support bundle: the state of an installation for remote help, section by section.
 
 A section that cannot be had says why, and the others are had. `ops.health.masking` masks every text.
 """

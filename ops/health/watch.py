@@ -37,7 +37,7 @@ _GIVING_UP: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What was read last; `database` is None when PostgreSQL did not answer, or may hide rows. Durations in seconds."""
+    """Last reading; `database` is None when PostgreSQL did not answer, or may hide rows. Durations in seconds."""
 
     database: DatabaseHealth | None
     broker: BrokerHealth

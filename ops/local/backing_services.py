@@ -1,4 +1,4 @@
-"""What the processes stand on: a database and a broker, embedded unless the settings name others."""
+"""Backing services of the processes: a database and a broker, embedded unless the settings name others."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _EVERYWHERE: Final = {"0.0.0.0", "::", ""}  # noqa: S104  # compared with, not b
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller of `activity up` asked for."""
+    """Options of `activity up`."""
 
     folder: Path
     demo: bool

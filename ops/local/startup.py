@@ -1,4 +1,4 @@
-"""What `activity up` asks the database and the network before it says ready."""
+"""Start-up checks: what `activity up` asks the database and the network before it reports ready."""
 
 from __future__ import annotations
 

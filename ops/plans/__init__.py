@@ -1,1 +1,1 @@
-"""Query plans of every signal and live query, judged by what the definition asks of them (section 9)."""
+"""Check the query plans of every signal and live query (docs/specification-notes.md#query-plan-expectations)."""

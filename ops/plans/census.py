@@ -1,4 +1,4 @@
-"""Who has how many rows: the tenants to explain for, and each one's share of the source tables."""
+"""Row counts per tenant: the tenants to explain for, and each one's share of the source tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ inner join pg_catalog.pg_class on pg_class.oid = host.relation
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many runs and traces a tenant has."""
+    """Number of runs and traces of a tenant."""
 
     runs: int
     traces: int

@@ -1,4 +1,4 @@
-"""What an executed plan says: scans, indexes, time, buffers, and what it wrote to disk.
+"""Executed plan: scans, indexes, time, buffers, and bytes written to disk.
 
 Reads the output of EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) of PostgreSQL 14 and newer.
 """

@@ -1,4 +1,4 @@
-"""Which statements are explained: each step of a signal, and what the API runs for a live request."""
+"""Statements to explain: each step of a signal, and the live queries of the API."""
 
 from __future__ import annotations
 

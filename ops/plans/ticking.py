@@ -1,4 +1,4 @@
-"""What a tick reads of the source, under EXPLAIN ANALYZE: changed keys of a tenant, and what time alone changed."""
+"""Plans of a tick, under EXPLAIN ANALYZE: changed keys of a tenant, and window edges."""
 
 from __future__ import annotations
 

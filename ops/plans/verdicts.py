@@ -1,4 +1,4 @@
-"""Judging a plan by the definition's section 9: index scans, in time for the rows it reads, nothing sorted on disk."""
+"""Plan verdicts: index scans, duration, sorts on disk (docs/specification-notes.md#query-plan-expectations)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a plan passes, and why."""
+    """Verdict on a plan, with the reason."""
 
     passes: bool
     reason: str

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, insert, table
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from api.http.background import Aside
+from api.http.background import BackgroundQueue
 from ops import owned_tables
 from snapshots import keys, movement
 from snapshots.signals import CAPABILITIES, SLOTS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from falcon.testing import Result, TestClient
     from sqlalchemy import Engine
 
-    from api.http.request_middleware import Front
+    from api.http.request_middleware import RequestMiddleware
 
 NOW: Final = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
 #: When limits are tested. Their library cleans up in a thread of its own, which freezegun does not freeze: nothing may
@@ -82,7 +82,7 @@ class Paper(io.BytesIO):
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
-def write_log(app: Front) -> None:
+def write_log(app: RequestMiddleware) -> None:
     """Have the application write down what it has answered so far."""
     app.records.flush()
     assert app.records.log is not None
@@ -96,7 +96,7 @@ class Api:
     client: TestClient
     owner: Engine
     moment: Moment
-    aside: Aside = field(default_factory=Aside)
+    aside: BackgroundQueue = field(default_factory=BackgroundQueue)
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, *, tenant: str = TENANT, **options: Any) -> Result:  # noqa: ANN401  # Falcon's options

@@ -8,7 +8,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import event
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from snapshots.database import connect
 from snapshots.settings import Settings
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE, TRIAGE_ROLE
@@ -66,7 +66,7 @@ def triager(server: Server, api_database: str) -> Iterator[Engine]:
 def api(owner: Engine, reader: Engine, authenticator: Engine, triager: Engine) -> Api:
     """Return the application over an empty database, with a clock that stands still."""
     moment = Moment()
-    around = Surroundings(clock=moment.clock, timer=moment.timer, triage=triager)
+    around = AppDependencies(clock=moment.clock, timer=moment.timer, triage=triager)
     app = create_app(reader, authenticator, Settings(), around)
     arranged = Api(TestClient(app), owner, moment, around.aside)
     arranged.clear()

@@ -6,7 +6,7 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
-from api.http.background import Aside
+from api.http.background import BackgroundQueue
 
 if TYPE_CHECKING:
     import pytest
@@ -21,7 +21,7 @@ def fail() -> None:
 def test_whoever_puts_work_aside_goes_on_and_so_does_the_work_after_a_failure(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    aside, go_on, done = Aside(), Event(), Event()
+    aside, go_on, done = BackgroundQueue(), Event(), Event()
     aside.keep_working()
 
     aside.put(lambda: go_on.wait(PATIENCE_S))
@@ -35,7 +35,7 @@ def test_whoever_puts_work_aside_goes_on_and_so_does_the_work_after_a_failure(
 
 
 def test_what_waits_is_bounded() -> None:
-    aside, done = Aside(most=3), list[int]()
+    aside, done = BackgroundQueue(most=3), list[int]()
     for number in range(5):
         aside.put(partial(done.append, number))
 

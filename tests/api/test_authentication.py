@@ -7,10 +7,10 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import create_engine, func, literal_column, select, update
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.auth.authentication import KNOWN_TTL_S, UNKNOWN_TTL_S
 from api.auth.last_use import NOTED_TTL_S, REFUSED_TTL_S, LastUse
-from api.http.circuit_breaker import Watch
+from api.http.circuit_breaker import CircuitBreaker
 from api.queries.published import CACHE_TTL_S
 from snapshots import keys
 from snapshots.database import normalise
@@ -202,7 +202,7 @@ def test_a_use_that_is_known_to_the_minute_is_not_written_again(api: Api, authen
     with api.owner.connect() as conn:
         before = conn.execute(version).scalar_one()
 
-    LastUse(authenticator, api.moment.timer, Watch(), api.aside).note(key_id)
+    LastUse(authenticator, api.moment.timer, CircuitBreaker(), api.aside).note(key_id)
     api.aside.work_off()
 
     with api.owner.connect() as conn:
@@ -215,7 +215,7 @@ def test_a_database_that_takes_no_writes_serves_keys_all_the_same(
     """As a read-only replica does: its sessions refuse every write."""
     options = {"options": "-c TimeZone=UTC -c default_transaction_read_only=on"}
     replica = create_engine(normalise(server.url_as(AUTHENTICATOR_ROLE, api_database)), connect_args=options)
-    around = Surroundings(clock=api.moment.clock, timer=api.moment.timer)
+    around = AppDependencies(clock=api.moment.clock, timer=api.moment.timer)
     client = TestClient(create_app(reader, replica, Settings(), around))
     tokens = [api.add_key() for _ in range(3)]
 

@@ -14,12 +14,12 @@ import zstandard
 from falcon.testing import TestClient, create_environ
 from sqlalchemy import update
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.http.answers import Answer, Asked
-from api.http.log_writer import Lines
+from api.http.log_writer import LogWriter
 from api.http.metrics import Metrics
 from api.http.request_middleware import MAX_BODY_BYTES
-from api.http.request_recorder import Records
+from api.http.request_recorder import RequestRecorder
 from api.http.response_cache import MAX_KEY_CHARS
 from api.queries.published import CACHE_TTL_S
 from snapshots.settings import Settings
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from api.http.request_middleware import Front
+    from api.http.request_middleware import RequestMiddleware
 
 PATTERNS = SNAPSHOT_PATHS["patterns"]
 QUEUE = SNAPSHOT_PATHS["attention"]
@@ -58,7 +58,7 @@ def make_api(owner: Engine, reader: Engine, authenticator: Engine) -> Callable[.
 
     def make(log: Paper | None = None, **settings: Any) -> Api:  # noqa: ANN401  # Settings' fields
         moment = Moment()
-        around = Surroundings(clock=moment.clock, timer=moment.timer, log=log)
+        around = AppDependencies(clock=moment.clock, timer=moment.timer, log=log)
         made = Api(TestClient(create_app(reader, authenticator, Settings(**settings), around)), owner, moment)
         made.clear()
         return made
@@ -298,7 +298,7 @@ class _Full(Paper):
 def test_a_log_that_cannot_be_written_fails_no_request_and_is_counted(make_api: Callable[..., Api]) -> None:
     log = _Full()
     api = make_api(log)
-    app: Front = api.client.app  # type: ignore[assignment]  # Falcon takes any application
+    app: RequestMiddleware = api.client.app  # type: ignore[assignment]  # Falcon takes any application
 
     answers = {api.client.simulate_get("/livez").status_code for _ in range(200)}
     write_log(app)
@@ -315,7 +315,7 @@ def test_a_log_that_cannot_be_written_fails_no_request_and_is_counted(make_api: 
 def test_a_log_that_cannot_be_written_ends_no_housekeeping(caplog: pytest.LogCaptureFixture) -> None:
     closed, metrics = Paper(), Metrics()
     closed.close()
-    records, calls, done = Records(metrics, Lines(closed, metrics.count_lost_lines)), [], threading.Event()
+    records, calls, done = RequestRecorder(metrics, LogWriter(closed, metrics.count_lost_lines)), [], threading.Event()
 
     def forget() -> None:
         calls.append(1)

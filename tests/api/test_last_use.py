@@ -10,8 +10,8 @@ from sqlalchemy import QueuePool, event, text
 
 from api import wsgi
 from api.auth.last_use import LastUse
-from api.http.background import Aside
-from api.http.circuit_breaker import Watch
+from api.http.background import BackgroundQueue
+from api.http.circuit_breaker import CircuitBreaker
 from snapshots import settings
 from snapshots.database import connect
 from tests.api.arrange import SNAPSHOT_PATHS, Api, bearer
@@ -50,8 +50,8 @@ def test_a_server_that_ends_as_a_connection_is_given_back_costs_neither_request_
 
     event.listen(small.pool, "reset", end_session, insert=True)
     for is_ending in (False, True, False, True, False):  # noqa: B007  # end_session reads it
-        aside = Aside()
-        LastUse(small, time.monotonic, Watch(), aside).note("key")
+        aside = BackgroundQueue()
+        LastUse(small, time.monotonic, CircuitBreaker(), aside).note("key")
         aside.work_off()
 
     with small.connect() as one, small.connect() as two:

@@ -10,7 +10,7 @@ import pytest
 from falcon.testing import TestClient
 from freezegun import freeze_time
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.auth.limits import FailureLimit, LiveSlots, PortionedLimit, SharedLimit
 from api.http.problems import ProblemError
 from ops.local.embedded.valkey import ValkeyServer
@@ -59,7 +59,7 @@ def limited(owner: Engine, reader: Engine, authenticator: Engine, in_one_minute:
     del in_one_minute
     moment = Moment()
     settings = Settings(rate_limit_snapshots=3, rate_limit_live=3)
-    app = create_app(reader, authenticator, settings, Surroundings(clock=moment.clock, timer=moment.timer))
+    app = create_app(reader, authenticator, settings, AppDependencies(clock=moment.clock, timer=moment.timer))
     api = Api(TestClient(app), owner, moment)
     api.clear()
     return api

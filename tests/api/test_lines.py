@@ -19,9 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.http import logs
 from api.http.answers import Answer, Asked
-from api.http.log_writer import Descriptor, Lines
+from api.http.log_writer import Descriptor, LogWriter
 from api.http.metrics import Metrics
-from api.http.request_recorder import Records
+from api.http.request_recorder import RequestRecorder
 from tests.api.arrange import Paper
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ ANSWER = Answer.of("200 OK", [], [], Asked("/livez", "GET", "/livez"))
 #: The smallest pipe there is.
 PIPE_BYTES = 4096
 MOST = 100_000
-#: Lines of several times what the pipe and the memory take.
+#: LogWriter of several times what the pipe and the memory take.
 ANSWERS = 5000
 #: Longer than anything here takes that does not wait for a reader, seconds.
 PATIENCE_S = 30
 #: A process that writes lines of many lengths, as one of the API does.
 _PROCESS = """
 import sys
-from api.http.log_writer import Descriptor, Lines
-lines = Lines(Descriptor(int(sys.argv[1])), print)
+from api.http.log_writer import Descriptor, LogWriter
+lines = LogWriter(Descriptor(int(sys.argv[1])), print)
 for number in range(300):
     lines.put(b'{"request_id":"%s-%d","more":"%s"}\\n' % (sys.argv[2].encode(), number, b"x" * (number * 7 % 900)))
 lines.write_waiting()
@@ -71,8 +71,8 @@ class Log:
         """Begin to write to a pipe."""
         self.pipe = Pipe()
         self.metrics = Metrics()
-        self.lines = Lines(Descriptor(self.pipe.writer), self.metrics.count_lost_lines, most=MOST)
-        self.records = Records(self.metrics, self.lines)
+        self.lines = LogWriter(Descriptor(self.pipe.writer), self.metrics.count_lost_lines, most=MOST)
+        self.records = RequestRecorder(self.metrics, self.lines)
         self.lines.keep_writing()
 
     def answer(self, *request_ids: str) -> None:
@@ -180,7 +180,7 @@ class _Filling(Paper):
 
 def test_a_line_that_was_begun_is_ended_when_there_is_room_again() -> None:
     disk, lost = _Filling(), list[int]()
-    lines = Lines(disk, lost.append)
+    lines = LogWriter(disk, lost.append)
     lines.put(b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n{"n":5}\n')
     lines.write_waiting()
     assert disk.getvalue() == b'{"n":1}\n{"n":2}\n{"n"'
@@ -197,7 +197,7 @@ def test_a_line_that_was_begun_is_ended_when_there_is_room_again() -> None:
 
 def test_a_reader_that_is_gone_costs_lines_and_nothing_else() -> None:
     pipe, lost = Pipe(), list[int]()
-    lines = Lines(Descriptor(pipe.writer), lost.append)
+    lines = LogWriter(Descriptor(pipe.writer), lost.append)
     os.close(pipe.reader)
 
     lines.put(b"one\ntwo\n")
@@ -218,7 +218,7 @@ def test_what_fails_unforeseen_does_not_end_the_writing(caplog: pytest.LogCaptur
             done.set()
             return len(lines)
 
-    lines = Lines(Failing(), print)
+    lines = LogWriter(Failing(), print)
     lines.keep_writing()
     lines.put(b"first\n")
     lines.wait(PATIENCE_S)
@@ -230,7 +230,7 @@ def test_what_fails_unforeseen_does_not_end_the_writing(caplog: pytest.LogCaptur
 
 def test_events_wait_for_their_reader_too_and_say_how_many_were_lost() -> None:
     pipe = Pipe()
-    handler = logs.LinesHandler(Descriptor(pipe.writer))
+    handler = logs.LogWriterHandler(Descriptor(pipe.writer))
     logger = logging.getLogger(__name__)
     logger.propagate = False
     handler.setFormatter(logs.formatter())

@@ -11,7 +11,7 @@ import pytest
 from falcon.testing import Result, TestClient
 from sqlalchemy import make_url, text
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from snapshots.settings import Settings
 from snapshots.signals import AUTHENTICATOR_ROLE, READER_ROLE
 from snapshots.source import TENANT_SETTING
@@ -40,7 +40,7 @@ def pooled(server: Server, api_database: str) -> Iterator[dict[str, Engine]]:
 @pytest.fixture
 def api_behind(api: Api, pooled: dict[str, Engine]) -> Api:
     """Return the application over the pooler, with a run and a snapshot for each of two tenants."""
-    around = Surroundings(clock=api.moment.clock, timer=api.moment.timer)
+    around = AppDependencies(clock=api.moment.clock, timer=api.moment.timer)
     app = create_app(pooled[READER_ROLE], pooled[AUTHENTICATOR_ROLE], Settings(), around)
     behind = Api(TestClient(app), api.owner, Moment())
     behind.verify("patterns")

@@ -6,7 +6,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import text
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.http.middleware import MAX_QUERY_CHARS
 from api.http.problems import of
 from snapshots.database import connect
@@ -180,7 +180,7 @@ def test_a_query_that_takes_too_long_is_given_up(
     api: Api, owner: Engine, reader: Engine, authenticator: Engine, path: str
 ) -> None:
     token = api.add_key()
-    client = TestClient(create_app(reader, authenticator, Settings(live_timeout_ms=100), Surroundings(lambda: NOW)))
+    client = TestClient(create_app(reader, authenticator, Settings(live_timeout_ms=100), AppDependencies(lambda: NOW)))
 
     with owner.begin() as conn:
         conn.execute(text("lock table public.runs, signals.signal_change in access exclusive mode"))

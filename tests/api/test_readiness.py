@@ -12,7 +12,7 @@ from falcon.testing import TestClient
 from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.event import listen
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from snapshots.database import connect
 from snapshots.settings import Settings
 from snapshots.signals import READER_ROLE
@@ -148,7 +148,7 @@ def moment() -> Moment:
 @pytest.fixture
 def client(door: Door, moment: Moment) -> TestClient:
     """Return a client of an application behind `door`."""
-    return TestClient(create_app(door.engine, door.engine, Settings(), Surroundings(timer=moment.timer)))
+    return TestClient(create_app(door.engine, door.engine, Settings(), AppDependencies(timer=moment.timer)))
 
 
 def test_the_database_is_asked_once_a_second_while_it_fails_too(door: Door, moment: Moment, client: TestClient) -> None:

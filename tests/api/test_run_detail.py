@@ -12,7 +12,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import delete, table, text
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from snapshots.settings import Settings
 from snapshots.signals import CAPABILITIES
 from tests.api.arrange import NOW, OTHER_TENANT, PREFIX, TENANT, Api, bearer
@@ -293,7 +293,7 @@ def test_the_threshold_is_the_deployment_s(api: Api, reader: Engine, authenticat
         insert_run(conn, id=RUN, tenant_id=TENANT)
         insert_trace(conn, trace_id="a", run_id=RUN, tenant_id=TENANT)
         insert_step(conn, "a", 0, duration_ms=60.0)
-    app = create_app(reader, authenticator, Settings(slow_step_ms=50), Surroundings(clock=api.moment.clock))
+    app = create_app(reader, authenticator, Settings(slow_step_ms=50), AppDependencies(clock=api.moment.clock))
 
     body = TestClient(app).simulate_get(PATH, headers=bearer(api.add_key())).json
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from falcon.testing import TestClient, create_environ
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from migrations import runner
 from snapshots.settings import Settings
 from snapshots.signals import SCHEMA_REVISION
@@ -30,7 +30,7 @@ def test_a_migrated_database_is_ready(api: Api) -> None:
 
 
 def test_a_database_at_another_revision_is_not_ready(reader: Engine, authenticator: Engine) -> None:
-    client = TestClient(create_app(reader, authenticator, Settings(), Surroundings(schema_revision="999_later")))
+    client = TestClient(create_app(reader, authenticator, Settings(), AppDependencies(schema_revision="999_later")))
 
     document = assert_problem(client.simulate_get("/readyz"), 503, "schema_mismatch")
 

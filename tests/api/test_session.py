@@ -10,7 +10,7 @@ from falcon.testing import TestClient
 from freezegun import freeze_time
 from sqlalchemy import update
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.auth.session import COOKIE, HOST_COOKIE, MAX_CREDENTIAL_CHARS, PROOF_HEADER
 from snapshots.settings import Settings
 from snapshots.tables import api_key
@@ -280,7 +280,7 @@ def test_a_revoked_key_ends_its_sessions_within_five_seconds(api: Api) -> None:
 def strict(owner: Engine, reader: Engine, authenticator: Engine) -> Api:
     """Return an application that lets an address fail three times a minute."""
     moment = Moment()
-    around = Surroundings(clock=moment.clock, timer=moment.timer)
+    around = AppDependencies(clock=moment.clock, timer=moment.timer)
     client = TestClient(create_app(reader, authenticator, Settings(rate_limit_logins=3), around))
     arranged = Api(client, owner, moment)
     arranged.clear()
@@ -305,7 +305,7 @@ def test_wrong_keys_are_limited_and_right_ones_do_not_count(strict: Api) -> None
 def test_neither_key_nor_cookie_is_in_the_log(owner: Engine, reader: Engine, authenticator: Engine) -> None:
     log = Paper()
     moment = Moment()
-    around = Surroundings(clock=moment.clock, timer=moment.timer, log=log)
+    around = AppDependencies(clock=moment.clock, timer=moment.timer, log=log)
     app = create_app(reader, authenticator, Settings(), around)
     api = Api(TestClient(app), owner, moment)
     api.clear()
@@ -323,7 +323,7 @@ def test_neither_key_nor_cookie_is_in_the_log(owner: Engine, reader: Engine, aut
 
 
 def test_without_a_console_there_is_no_session(owner: Engine, reader: Engine, authenticator: Engine) -> None:
-    client = TestClient(create_app(reader, authenticator, Settings(console=False), Surroundings()))
+    client = TestClient(create_app(reader, authenticator, Settings(console=False), AppDependencies()))
 
     for path in (SESSION, "/console/", "/console"):
         assert client.simulate_get(path).status_code == 404

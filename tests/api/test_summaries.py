@@ -10,7 +10,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import text
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from snapshots.settings import Settings
 from tests.api.arrange import NOW, OTHER_TENANT, PREFIX, TENANT, Api, bearer
 from tests.factories import insert_run
@@ -201,7 +201,7 @@ def test_synthetic_runs_count_unless_the_deployment_excludes_them(
         for is_synthetic in (True, False):
             insert_run(conn, tenant_id=TENANT, is_synthetic=is_synthetic)
     client = TestClient(
-        create_app(reader, authenticator, Settings(exclude_synthetic=excluded), Surroundings(api.moment.clock)),
+        create_app(reader, authenticator, Settings(exclude_synthetic=excluded), AppDependencies(api.moment.clock)),
         headers=bearer(api.add_key()),
     )
 

@@ -13,7 +13,7 @@ import pytest
 from falcon.testing import TestClient
 from joserfc.jws import JWSRegistry
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from api.auth.tokens import MAX_CHARS, VERIFIED_TTL_S, Tokens, tokens_of
 from api.auth.web_keys import FILE_PERIOD_S, JsonWebKeys
 from snapshots.errors import SettingsError
@@ -308,7 +308,7 @@ def test_without_an_issuer_there_are_no_tokens(moment: Moment) -> None:
 
 
 def client_with(settings: Settings, reader: Engine, authenticator: Engine, moment: Moment) -> TestClient:
-    around = Surroundings(clock=moment.clock, timer=moment.timer)
+    around = AppDependencies(clock=moment.clock, timer=moment.timer)
     return TestClient(create_app(reader, authenticator, settings, around))
 
 

@@ -12,7 +12,7 @@ from falcon.testing import TestClient
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from api.app import PREFIX, Surroundings, create_app
+from api.app import PREFIX, AppDependencies, create_app
 from snapshots.body import ITEM_LISTS
 from snapshots.settings import Settings
 from snapshots.signals import CAPABILITIES, READING
@@ -224,7 +224,7 @@ def test_a_request_that_is_repeated_is_written_once(busy: Api) -> None:
 
 
 def test_a_service_without_a_role_that_writes_says_so(busy: Api, reader: Engine, authenticator: Engine) -> None:
-    app = create_app(reader, authenticator, Settings(), Surroundings(clock=busy.moment.clock))
+    app = create_app(reader, authenticator, Settings(), AppDependencies(clock=busy.moment.clock))
 
     result = TestClient(app).simulate_post(PATH, json=VALID, headers=bearer(busy.token(TENANT)))
 

@@ -13,8 +13,8 @@ from falcon.testing import TestClient
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from api.app import Surroundings, create_app
-from api.http.circuit_breaker import RETRY_S, Watch
+from api.app import AppDependencies, create_app
+from api.http.circuit_breaker import RETRY_S, CircuitBreaker
 from api.queries.reader import GRACE_S, LOOK_UP_TIMEOUT_MS, Reader
 from snapshots.database import connect
 from snapshots.errors import DatabaseUnavailableError
@@ -54,11 +54,11 @@ def lonely(server: Server, api_database: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def watched(owner: Engine, lonely: Engine, authenticator: Engine) -> tuple[Api, Watch]:
+def watched(owner: Engine, lonely: Engine, authenticator: Engine) -> tuple[Api, CircuitBreaker]:
     """Return an application over `lonely`, and what watches over it; the test tells it when to look."""
     moment = Moment()
-    watch = Watch(moment.timer)
-    around = Surroundings(clock=moment.clock, timer=moment.timer, reader_watch=watch)
+    watch = CircuitBreaker(moment.timer)
+    around = AppDependencies(clock=moment.clock, timer=moment.timer, reader_watch=watch)
     api = Api(TestClient(create_app(lonely, authenticator, Settings(), around)), owner, moment)
     api.clear()
     api.verify("patterns")
@@ -78,7 +78,7 @@ def frozen(owner: Engine) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def wait_in_vain(asking: threading.Thread, watch: Watch, moment: Moment) -> None:
+def wait_in_vain(asking: threading.Thread, watch: CircuitBreaker, moment: Moment) -> None:
     """Let the time of what `asking` asks for pass once it waits, and have it given up."""
     asking.start()
     for _ in range(1000):
@@ -90,7 +90,7 @@ def wait_in_vain(asking: threading.Thread, watch: Watch, moment: Moment) -> None
     asking.join(10)
 
 
-def ask_frozen(api: Api, watch: Watch, path: str, token: str) -> Result:
+def ask_frozen(api: Api, watch: CircuitBreaker, path: str, token: str) -> Result:
     """Ask for what takes a query, let its time pass once it waits, and return the answer."""
     results: list[Result] = []
     asking = threading.Thread(target=lambda: results.append(api.client.simulate_get(path, headers=bearer(token))))
@@ -99,7 +99,7 @@ def ask_frozen(api: Api, watch: Watch, path: str, token: str) -> Result:
 
 
 def test_a_look_up_is_given_up_and_the_next_ones_are_refused_at_once(
-    watched: tuple[Api, Watch], statements: list[str]
+    watched: tuple[Api, CircuitBreaker], statements: list[str]
 ) -> None:
     api, watch = watched
     token = api.add_key()
@@ -118,7 +118,7 @@ def test_a_look_up_is_given_up_and_the_next_ones_are_refused_at_once(
         assert api.client.simulate_get(f"{PREFIX}/runs", headers=bearer(token)).status_code == 200
 
 
-def test_what_is_in_memory_is_repeated_while_the_database_is_silent(watched: tuple[Api, Watch]) -> None:
+def test_what_is_in_memory_is_repeated_while_the_database_is_silent(watched: tuple[Api, CircuitBreaker]) -> None:
     api, watch = watched
     token = api.add_key()
     assert api.client.simulate_get("/readyz").status_code == 200
@@ -132,7 +132,7 @@ def test_what_is_in_memory_is_repeated_while_the_database_is_silent(watched: tup
     assert api.client.simulate_get(f"{PREFIX}/freshness", headers=bearer(token)).status_code == 503
 
 
-def test_nothing_is_cut_before_its_time(watched: tuple[Api, Watch]) -> None:
+def test_nothing_is_cut_before_its_time(watched: tuple[Api, CircuitBreaker]) -> None:
     api, watch = watched
     token = api.add_key()
 
@@ -144,14 +144,16 @@ def test_nothing_is_cut_before_its_time(watched: tuple[Api, Watch]) -> None:
 
 
 @pytest.fixture
-def writer(lonely: Engine, watched: tuple[Api, Watch]) -> Reader:
+def writer(lonely: Engine, watched: tuple[Api, CircuitBreaker]) -> Reader:
     """Return what writes through the lonely connection, once it is open."""
     made = Reader(lonely, LOOK_UP_TIMEOUT_MS, watched[1])
     made.write(text("select 1"), {}, tenant_id=TENANT)
     return made
 
 
-def test_a_write_that_is_given_up_has_the_next_ones_refused_at_once(watched: tuple[Api, Watch], writer: Reader) -> None:
+def test_a_write_that_is_given_up_has_the_next_ones_refused_at_once(
+    watched: tuple[Api, CircuitBreaker], writer: Reader
+) -> None:
     api, watch = watched
     failures: list[Exception] = []
 
@@ -169,7 +171,9 @@ def test_a_write_that_is_given_up_has_the_next_ones_refused_at_once(watched: tup
             watch.admit()
 
 
-def test_a_write_that_the_server_refuses_says_that_it_is_back(watched: tuple[Api, Watch], writer: Reader) -> None:
+def test_a_write_that_the_server_refuses_says_that_it_is_back(
+    watched: tuple[Api, CircuitBreaker], writer: Reader
+) -> None:
     api, watch = watched
     watch.note_failure(-PATIENCE_S)
     api.moment.pass_by(RETRY_S)

@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from sqlalchemy import func, select, text
 
-from api.app import Surroundings
+from api.app import AppDependencies
 from ingest.assembly.assembler import Assembler
 from ingest.health import Metrics
 from ingest.otlp.answers import JSON, PROTOBUF
@@ -90,7 +90,7 @@ def receiver_over(own: Engine, keys: Engine, owner: Engine) -> Receiver:
     with owner.begin() as conn:
         made = {tenant: create_key(conn, tenant, capabilities=[INGEST_CAPABILITY]) for tenant in (TENANT, "globex")}
         reading = create_key(conn, TENANT).token
-    app = create_app(authenticator_of(keys, current, Surroundings()), own, current, metrics)
+    app = create_app(authenticator_of(keys, current, AppDependencies()), own, current, metrics)
     assembler = Assembler(own, current, Prices(), metrics)
     return Receiver(app, Client(app), assembler, owner, {tenant: key.token for tenant, key in made.items()}, reading)
 

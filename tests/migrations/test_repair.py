@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from falcon.testing import TestClient
 from sqlalchemy import make_url, text
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from migrations import repair, runner
 from ops.adoption.leaving import attach, detach
 from ops.commands.doctor import doctor
@@ -133,7 +133,7 @@ def aborted(
 def test_an_aborted_restore_is_told_by_every_check(aborted: tuple[str, str], open_as: OpenAs) -> None:
     url, token = aborted
     engines = open_as(READER_ROLE, url), open_as(AUTHENTICATOR_ROLE, url)
-    client = TestClient(create_app(*engines, settings.load(), Surroundings()))
+    client = TestClient(create_app(*engines, settings.load(), AppDependencies()))
 
     answer = client.simulate_get("/api/v1/activity/patterns", headers=bearer(token))
     ready = client.simulate_get("/readyz")
@@ -157,7 +157,7 @@ def test_an_aborted_restore_is_repaired_or_says_what_cannot_be(
 
     assert done.exit_code == 0, (done.output, done.exception)
     engines = open_as(READER_ROLE, url), open_as(AUTHENTICATOR_ROLE, url)
-    client = TestClient(create_app(*engines, settings.load(), Surroundings()))
+    client = TestClient(create_app(*engines, settings.load(), AppDependencies()))
     assert client.simulate_get("/api/v1/activity/patterns", headers=bearer(token)).status_code == 200
     assert client.simulate_get("/readyz").status_code == 200
     refresh(open_as(WORKER_ROLE, url), "cost", settings.load(), mode="manual")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from falcon.testing import TestClient
 from sqlalchemy import func, select, update
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from migrations.ingest import open_source
 from ops.health.metrics import HealthCollector
 from ops.health.watch import Watch
@@ -69,7 +69,7 @@ class System:
 
     def api(self, **options: object) -> Api:
         """Return a read layer over the database."""
-        around = Surroundings(clock=self.moment.clock, timer=self.moment.timer)
+        around = AppDependencies(clock=self.moment.clock, timer=self.moment.timer)
         app = create_app(self.reader, self.authenticator, settings.load(**options), around)
         return Api(TestClient(app), self.owner, self.moment)
 

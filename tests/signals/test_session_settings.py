@@ -10,7 +10,7 @@ import pytest
 from falcon.testing import TestClient
 from sqlalchemy import make_url, text
 
-from api.app import Surroundings, create_app
+from api.app import AppDependencies, create_app
 from ops.cli import main
 from snapshots import database, sessions
 from snapshots.settings import Settings, load
@@ -160,7 +160,7 @@ def _answers(owner: Engine, engines: list[Engine]) -> dict[str, bytes]:
     """Return the bodies of the read layer over the engines of its three roles, by tenant and path."""
     reader, authenticator, triager = engines
     moment = Moment(now=_INSTANTS[-1] + timedelta(minutes=5))
-    around = Surroundings(clock=moment.clock, timer=moment.timer, triage=triager)
+    around = AppDependencies(clock=moment.clock, timer=moment.timer, triage=triager)
     api = Api(TestClient(create_app(reader, authenticator, Settings(console=False), around)), owner, moment)
     found = {}
     for tenant in _TENANTS:

@@ -1,1 +1,1 @@
-"""Why an item is there: what was stored with the snapshot, the arithmetic of its rule, and what the source says now."""
+"""Explanations of items: the stored row, the arithmetic of the rule, and the present source rows."""

@@ -1,4 +1,7 @@
-"""Why a run is in the attention queue, from its stored contributions (R24) and the run as it is now."""
+"""Explanation of a queued run, from its stored contributions and the run as it is now.
+
+Source: docs/specification-notes.md#attention-score.
+"""
 
 from __future__ import annotations
 

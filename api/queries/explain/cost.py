@@ -1,4 +1,7 @@
-"""Why an agent's cost is what it is said to be, from its stored row (R19 to R21) and its runs as they are now."""
+"""Explain an agent's cost from its stored row and its present runs (docs/specification-notes.md#cost-figures).
+
+Source: docs/specification-notes.md#non-finite-values-are-no-evidence.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(days=7)
-#: A cost beyond this is not finite to the rule (R4a).
+#: A cost beyond this is not finite to the rule.
 _LARGEST: Final = 1e150
 #: What is nearer to 0 counts as 0.
 _SMALLEST: Final = Decimal("1e-307")

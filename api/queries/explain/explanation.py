@@ -1,6 +1,7 @@
 """The explanation of one item: what was stored, and whether the source still says the same.
 
 The API never computes a signal; it reads what publication stored, and what the rule reads of the source today.
+Source: docs/specification-notes.md#content-and-confirmation.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _item(tenant_id: str, fingerprint: str) -> Select[*tuple[Any, ...]]:
     state = item_state.c
     of_item = and_(snapshot.c.tenant_id == state.tenant_id, snapshot.c.signal == state.signal)
     of_slot = and_(freshness.c.signal == state.signal, freshness.c.slot == func.signals.slot_of(tenant_id))
-    # Scores hold for the instant they were computed for; what has a window, for the one that last confirmed it (R27).
+    # Scores hold for the instant they were computed for; what has a window, for the one that last confirmed it.
     is_aside = and_(quarantine.c.signal == state.signal, quarantine.c.tenant_id == tenant_id)
     newer = func.greatest(snapshot.c.as_of, confirmed_as_of())
     confirmed = case((state.signal == "attention", snapshot.c.as_of), else_=newer)

@@ -1,4 +1,7 @@
-"""Why an entry of the patterns is there, from its stored rows (R14 to R16) and its runs' steps as they are now."""
+"""Explain a pattern entry from its stored rows and present steps (docs/specification-notes.md#pattern-entries).
+
+Source: docs/specification-notes.md#confidence, docs/specification-notes.md#non-finite-values-are-no-evidence.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row, Select
 
-#: Per pattern: base, slope, origin and ceiling of its confidence, and what it is made of (R15).
+#: Per pattern: base, slope, origin and ceiling of its confidence, and what it is made of.
 CONFIDENCE: Final[Mapping[str, tuple[str, str, str, str, str]]] = {
     "retry_loop": ("0.80", "0.10", "3", "0.99", "avg_retries"),
     "step_oscillation": ("0.60", "0.10", "3", "0.95", "oscillation_count"),
@@ -54,7 +57,7 @@ def live(
             step.run_id,
             step.trace_id,
             step.retry_count,
-            # PostgreSQL sorts NaN above infinity: what is not finite is no evidence (R4a).
+            # PostgreSQL sorts NaN above infinity: what is not finite is no evidence.
             ((step.duration_ms > parameters["slow_step_ms"]) & (step.duration_ms < math.inf)).label("is_slow"),
             is_of_skill.label("is_of_skill"),
             (is_of_skill & (before == step.skill_id)).label("repeats"),

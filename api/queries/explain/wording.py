@@ -1,4 +1,7 @@
-"""Numbers in sentences."""
+"""Numbers in sentences.
+
+Source: docs/specification-notes.md#numbers-and-rounding.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _ROOM: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 
 
 def rounded_money(value: Decimal) -> Decimal:
-    """Return a finite `value` with 8 decimals (R4a), however large it is."""
+    """Return a finite `value` with 8 decimals, however large it is."""
     return value.quantize(_DECIMALS, context=_ROOM)
 
 

@@ -1,1 +1,1 @@
-"""What a host has of what the signals read: looked at without changing anything, and without reading much of it."""
+"""Doctor: it checks a host's tables for what the signals read, changes nothing and reads little."""

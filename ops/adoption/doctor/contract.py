@@ -1,8 +1,8 @@
 """The writer contract: which columns each answer needs, who writes them and when, and what an empty one does to it.
 
 One structure for the doctor's checks and for docs/writer-contract.md, whose table a test holds against it. Conditions
-are SQL over a sample of the host's rows, in our names for its columns. Source: rulings.md "The host schema (facts)",
-R4, R18.
+are SQL over a sample of the host's rows, in our names for its columns. Source: docs/specification-notes.md#host-schema,
+docs/specification-notes.md#utc, docs/specification-notes.md#several-traces-per-run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ingest.vocabulary import WORDS
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What makes the rows of a sample suspicious: that some row is so, or, with `none`, that no row is."""
+    """Condition that makes a sample suspicious: that some row fulfils it, or, with `none`, that no row does."""
 
     condition: str
     found: str

@@ -1,4 +1,4 @@
-"""What the doctor says: findings, each with its level and what to do, as text and as JSON."""
+"""Findings of the doctor, each with its level and the remedy, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SIZE: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How many rows were looked at, of about how many, and how many of them fulfil each condition, by its text."""
+    """Counts of a sample: rows read, rows estimated, and rows that fulfil each condition, by its text."""
 
     rows: int
     of_about: int

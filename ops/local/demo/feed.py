@@ -1,4 +1,7 @@
-"""The demo's present: runs that start, take their steps and end while somebody watches, so that signals move."""
+"""The demo's present: runs that start, take their steps and end while somebody watches, so that signals move.
+
+Source: docs/specification-notes.md#utc.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ _traces = table("aos_traces", *map(column, ("trace_id", "tenant_id", "started_at
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What one tick did."""
+    """Result of one tick of the demo feed."""
 
     started: int
     under_way: int
@@ -181,5 +184,5 @@ def _episode(as_of: datetime) -> tuple[str, Agent] | None:
 
 
 def _instant(value: datetime | None) -> datetime | None:
-    """Return a host's naive timestamp as what it holds: UTC (R4)."""
+    """Return a host's naive timestamp as what it holds: UTC."""
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value

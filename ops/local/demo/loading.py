@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What was loaded: rows per table (those that were there already included), and how long it took in seconds."""
+    """Result of a load: rows per table, those that existed included, and the duration in seconds."""
 
     as_of: datetime
     tenants: int

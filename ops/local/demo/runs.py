@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ops.local.demo.agents import Agent
     from ops.local.demo.scenarios import Course, Step
 
-#: Derivations of rulings.md "The host schema": SLOW up to so many times the expected time, STALLED beyond.
+#: SLOW up to this multiple of the expected time, STALLED beyond (docs/specification-notes.md#derived-levels).
 _SLOW_UP_TO: Final = 5
 _SILENCE: Final = timedelta(seconds=120)
 

@@ -1,7 +1,9 @@
-"""What happens in a run of the demo: its steps in time, what they cost, and how the run ends.
+"""Scenarios of demo runs: steps in time, their costs, and the end of the run.
 
 All of it follows from the run's id, its agent and its scenario, so a run that is LIVE can be taken up again by anyone
 who reads its row.
+Source: docs/specification-notes.md#pattern-window-and-thresholds,
+docs/specification-notes.md#retry-loop-counts-all-retries.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ COSTLY: Final = "costly"
 STALLED: Final = "stalled"
 #: A stalled run is given up after this, milliseconds.
 GIVEN_UP_MS: Final = 40 * 60_000.0
-#: A step slower than this counts towards a timeout cascade (R13); a usual one stays below. Milliseconds.
+#: A step slower than this counts towards a timeout cascade; a usual one stays below. Milliseconds.
 _SLOW_STEP_MS: Final = 5_000.0
 _MOST_OF_A_USUAL_STEP: Final = 0.9 * _SLOW_STEP_MS
 _STEP_SIGMA: Final = 0.4
@@ -105,7 +107,7 @@ def _time(agent: Agent, skills: Sequence[str], rng: Random) -> list[Step]:
         duration = min(rng.lognormvariate(math.log(agent.step_ms), _STEP_SIGMA), _MOST_OF_A_USUAL_STEP)
         steps.append(Step(skill, round(now, 1), round(duration, 1), retry_count=int(rng.random() < 0.03)))  # noqa: PLR2004  # a share
         now += duration + rng.uniform(0.5, 1.5) * agent.pause_ms
-    # Two single retries are weather; the third would make a retry loop (R16).
+    # Two single retries are weather; the third would make a retry loop.
     retried = [step for step in steps if step.retry_count]
     return [replace(step, retry_count=0) if step in retried[2:] else step for step in steps]
 
