@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("api", "ingest", "migrations", "ops", "snapshots", "worker")
-#: Of all functions, the share that may be private and called once.
-LIMIT = 0.33
+#: Of all functions, the share that may be private and called once; lower it when it falls, the goal is 0.15.
+LIMIT = 0.29
 
 
 class Grain(NamedTuple):
