@@ -57,9 +57,9 @@ select trace_id, n, 'skill-' || n % 2, 6000, n % 3 from aos_traces cross join ge
 """
 #: What a tick reads of the source for changed keys, by signal.
 CHANGED: Final = {
-    "patterns": "pattern_facts, changed",
-    "cost": "cost_agents, changed",
-    "attention": "attention_facts, changed",
+    "patterns": "patterns/facts, changed",
+    "cost": "cost/agents, changed",
+    "attention": "attention/facts, changed",
 }
 #: The indexes of a table that no constraint stands on.
 INDEXES_OF: Final = text("""
@@ -246,11 +246,11 @@ def test_a_tick_reads_what_changed_and_no_more(ask: Ask, filled: str) -> None:
 
     rows = {(each["query"], each["tenant"]): each["rows"] for each in findings}
     reasons = {(each["query"], each["tenant"]): each["reason"] for each in findings}
-    assert rows["attention_facts, changed", GIANT] <= MARKED
+    assert rows["attention/facts, changed", GIANT] <= MARKED
     # Of each of the newest traces: itself, and its steps.
-    assert MARKED < rows["pattern_facts, changed", GIANT] < rows["patterns/facts", GIANT] / 2
-    assert reasons["pattern_facts, changed", GIANT] == "by index: aos_trace_steps, aos_traces"
-    assert reasons["cost_agents, changed", GIANT] == "by index: runs"
+    assert MARKED < rows["patterns/facts, changed", GIANT] < rows["patterns/facts", GIANT] / 2
+    assert reasons["patterns/facts, changed", GIANT] == "by index: aos_trace_steps, aos_traces"
+    assert reasons["cost/agents, changed", GIANT] == "by index: runs"
 
 
 def test_a_tick_that_reads_a_table_whole_fails_for_the_largest_tenant_too(ask: Ask, own: str) -> None:
@@ -260,7 +260,7 @@ def test_a_tick_that_reads_a_table_whole_fails_for_the_largest_tenant_too(ask: A
     code, findings = ask(own, "--signal", "attention", "--tenant", GIANT)
 
     assert code == 1
-    assert failed(findings)["attention_facts, changed", GIANT].startswith(
+    assert failed(findings)["attention/facts, changed", GIANT].startswith(
         "Seq Scan of runs, of which what changed has 0 %"
     )
 

@@ -147,7 +147,11 @@ def test_it_says_what_helps(bundle: dict[str, str]) -> None:
     assert section(bundle, "settings")["auth_database_url"] is None
     assert section(bundle, "settings")["cost_period_s"] == 300
     assert section(bundle, "migrations")["revision"] == section(bundle, "migrations")["head"]
-    assert section(bundle, "capture")["signals"]["patterns"] == {"is_captured": True, "marks_waiting": 0}
+    assert section(bundle, "capture")["signals"]["patterns"] == {
+        "is_captured": True,
+        "losses": [],
+        "marks_waiting": 0,
+    }
     assert {"public.runs", "signals.snapshot"} <= {_unquoted(row["name"]) for row in section(bundle, "tables")}
     assert all(row["is_valid"] for row in section(bundle, "indexes"))
     assert section(bundle, "server")["version"].startswith("PostgreSQL")
