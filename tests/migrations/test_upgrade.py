@@ -86,6 +86,8 @@ def _columns(engine: Engine) -> dict[str, str]:
     listed = text(
         "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute"
         " where attrelid = cast(:name as regclass) and attnum > 0 and not attisdropped"
+        # Revision 108 empties it, so that each snapshot is published once more.
+        " and attname <> 'basis'"
     )
     with engine.connect() as conn:
         return {name: str(conn.execute(listed, {"name": f"signals.{name}"}).scalar_one()) for name in _KEPT}

@@ -120,21 +120,21 @@ def run(  # noqa: PLR0913  # the request, and how it meets locks and errors
         with autocommit.connect() as books:
             result = _run_locked(engine, books, refresh_id, request, settings, wait_s=wait_s)
     except Exception as ex:
-        error = translated(ex)
         is_blocked = isinstance(ex, LocksHeldError | LockTimeoutError)
         will_retry = request.stays if is_blocked else will_retry and isinstance(ex, RETRYABLE)
         try:
             # On a connection of its own, since the error may have ended the others.
             with autocommit.connect() as books:
-                ledger.mark_failed(books, refresh_id, error, will_retry=will_retry)
+                ledger.mark_failed(books, refresh_id, translated(ex), will_retry=will_retry)
         except DBAPIError:
             _log.warning("refresh signal=%s id=%s: its failure cannot be recorded", request.signal, refresh_id)
         release(ex)
         if isinstance(ex, LocksHeldError | LockTimeoutError) and request.stays:
             raise PutBackError(refresh_id, ex) from ex
-        if error is ex:
+        # Named in no variable: an error that its own frame holds lives until a full collection.
+        if translated(ex) is ex:
             raise
-        raise error from ex
+        raise translated(ex) from ex
     _log_result(result, refresh_id, request.signal)
     return result
 
@@ -152,17 +152,17 @@ def _run_locked(  # noqa: PLR0913  # as `run`, with the ledger's connection
     spec, shard, tenants = SIGNALS[request.signal], request.shard, request.tenants
     slots = shard.slots if tenants is None else change_queue.slots_of(books, tenants)
     with engine.connect() as conn, locks.held(engine, spec.name, slots, wait_s=wait_s) as lock:
-        error: ActivityError | None = None
         if lock is None:
-            error = LocksHeldError(holders(books, spec.name, slots) or f"{spec.name} was locked a moment ago")
+            words = holders(books, spec.name, slots) or f"{spec.name} was locked a moment ago"
             if request.stays:
-                raise error
-        elif fact_rules.are_replaced(books, spec, slots, settings):
-            error = ReplacedRulesError("left to workers with other rules (another version, or other settings)")
-            _log.warning("refresh signal=%s id=%s: %s", spec.name, refresh_id, error)
-        if lock is None or error is not None:
-            if request.mode != "manual" and error is not None:
-                ledger.mark_coalesced(books, refresh_id, error)
+                raise LocksHeldError(words)
+            ledger.mark_coalesced(books, refresh_id, LocksHeldError(words))
+            return None
+        if fact_rules.are_replaced(books, spec, slots, settings):
+            words = "left to workers with other rules (another version, or other settings)"
+            _log.warning("refresh signal=%s id=%s: %s", spec.name, refresh_id, words)
+            if request.mode != "manual":
+                ledger.mark_coalesced(books, refresh_id, ReplacedRulesError(words))
             return None
         # A refresh whose locks are lost must not commit beside the next one.
         event.listen(conn, "commit", lambda _: lock.check())
