@@ -63,8 +63,9 @@ def blockers(conn: Connection, pid: int) -> str | None:
     rows = conn.execute(_BLOCKERS, {"pid": pid}).all()
     if not rows:
         return None
-    awaited = conn.execute(_AWAITED, {"pid": pid}).scalar() or "a lock"
-    return f"{awaited} is locked by {described(rows)}"
+    awaited = conn.execute(_AWAITED, {"pid": pid}).scalar()
+    # Without, the wait has ended between the two questions.
+    return None if awaited is None else f"{awaited} is locked by {described(rows)}"
 
 
 def holders(conn: Connection, signal: str, slots: Sequence[int]) -> str | None:
